@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto'
+
+export type Json = string | number | boolean | null | readonly Json[] | JsonObject
+export interface JsonObject {
+  readonly [member: string]: Json
+}
+
+/** Which entry of the store: one per provider and account. A provider id has no colon; an account may be anything. */
+export interface CredentialKey {
+  readonly provider: string
+  readonly account: string
+}
+
+/** How we know a scope set: the server said so, it is read from the token, it was looked up, or RFC 6749 §5.1 lets us assume it. */
+export type Evidence = 'response' | 'introspection' | 'jwt' | 'assumed'
+
+/** What a person (or a client) has granted: the long-lived part of an OAuth credential. */
+export interface Grant {
+  readonly scopes: readonly string[]
+  readonly evidence: Evidence
+  /** RFC 8707 resources that the grant covers. */
+  readonly resources: readonly string[]
+  readonly refreshToken: Secret | null
+  /** Unix milliseconds, or null where the server sets no limit that we know of. */
+  readonly refreshExpiresAt: number | null
+  /** Counts refresh tokens of this entry; for people only. */
+  readonly generation: number
+  readonly obtainedAt: number
+  /** Applies only while `stateFor` is the fingerprint of the stored refresh token (or is absent, in a hand-written file). */
+  readonly state: 'live' | 'in_doubt' | 'dead'
+  readonly stateFor?: string
+  /** When the refresh that left this grant in doubt began, Unix milliseconds. */
+  readonly doubtSince?: number
+  /** How often a refresh token in doubt has been sent again. */
+  readonly replays: number
+  /** A second successor that a grace window produced; tried once if the first is refused. */
+  readonly spare?: { readonly refreshToken: Secret; readonly obtainedAt: number }
+}
+
+/** One access token of a grant, for one resource and scope set. */
+export interface StoredToken {
+  readonly accessToken: Secret
+  readonly tokenType: string
+  readonly scopes: readonly string[]
+  readonly resource: string | null
+  /** Unix milliseconds, or null where the server did not say. */
+  readonly expiresAt: number | null
+  readonly obtainedAt: number
+  readonly evidence: Evidence
+}
+
+/** Who holds a lease or a lock; enough to prove, on the same machine, that the holder is gone. */
+export interface Owner {
+  readonly host: string
+  readonly bootId: string | null
+  readonly pidNamespace: string | null
+  readonly pid: number
+  readonly startTime: string | null
+}
+
+/** A refresh under way, written into the entry before the refresh token is spent. */
+export interface Lease {
+  readonly id: string
+  readonly owner: Owner
+  /** How long the holder may take, in milliseconds from when a reader first sees this id. */
+  readonly ms: number
+  readonly claimedAt: number
+  /** Set, durably, immediately before the refresh token is sent; null means it is certainly unspent. */
+  readonly sentAt: number | null
+  /** Fingerprint of the refresh token this lease is for; it means nothing for any other. */
+  readonly token: string
+  /** Room that the successor will need, so that a full disk shows before the token is spent. */
+  readonly padding?: string
+}
+
+export interface OAuthCredential extends CredentialKey {
+  readonly type: 'oauth'
+  readonly issuer: string
+  readonly clientId: string
+  readonly subject: string | null
+  readonly grant: Grant
+  readonly tokens: readonly StoredToken[]
+  readonly lease: Lease | null
+  readonly idToken?: Secret
+  /** Free for the application; never secret, never interpreted. */
+  readonly metadata?: JsonObject
+}
+
+export interface ApiKeyCredential extends CredentialKey {
+  readonly type: 'api_key'
+  readonly key: Secret
+  readonly metadata?: JsonObject
+}
+
+export interface TokenCredential extends CredentialKey {
+  readonly type: 'token'
+  readonly token: Secret
+  readonly expiresAt: number | null
+  readonly metadata?: JsonObject
+}
+
+/** One entry of the store. Members that this version does not know stay in the document and are not shown here. */
+export type Credential = OAuthCredential | ApiKeyCredential | TokenCredential
+
+const redacted = '[redacted]'
+
+/**
+ * A string that does not print. `reveal()` is the only way out, so that every place a secret leaves can be found by
+ * searching for it.
+ */
+export class Secret {
+  readonly #value: string
+
+  constructor(value: string) {
+    this.#value = value
+  }
+
+  /** The secret itself. */
+  reveal(): string {
+    return this.#value
+  }
+
+  toString(): string {
+    return redacted
+  }
+
+  toJSON(): string {
+    return redacted
+  }
+
+  [Symbol.toPrimitive](): string {
+    return redacted
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return redacted
+  }
+}
+
+/** A name for a secret that does not give it away: the first 22 characters of its SHA-256 in base64url. */
+export function fingerprint(secret: Secret): string {
+  return createHash('sha256').update(secret.reveal()).digest('base64url').slice(0, 22)
+}
+
+/** The store's name for an entry, `provider:account`. */
+export function keyName(key: CredentialKey): string {
+  if (key.provider === '' || key.provider.includes(':')) {
+    throw new TypeError(`a provider id is a non-empty string without a colon, not ${JSON.stringify(key.provider)}`)
+  }
+  if (key.account === '') throw new TypeError('an account is a non-empty string')
+  return `${key.provider}:${key.account}`
+}
+
+/** The inverse of `keyName`. */
+export function parseKeyName(name: string): CredentialKey {
+  const colon = name.indexOf(':')
+  return { provider: name.slice(0, colon), account: name.slice(colon + 1) }
+}

@@ -1,0 +1,125 @@
+/** The kinds of credential an endpoint may take. */
+export type CredentialKind = 'oauth' | 'api_key' | 'token'
+
+/** A place that takes tokens, and what it needs. The `url` is the host binding: tokens go nowhere else. */
+export interface Endpoint {
+  /** Origin and path. `*` matches any run of characters, as in URLPattern; the query is not looked at. */
+  readonly url: string
+  readonly scopes?: readonly string[]
+  /** RFC 8707 resource that a token for this endpoint must be issued for. */
+  readonly resource?: string
+  /** Default: `oauth` and `token`. */
+  readonly accepts?: readonly CredentialKind[]
+  /** Sent with the token; a value may name a claim of the ID token or metadata: `{claims.…}`, `{metadata.…}`. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** What a token is wanted for: a URL that some provider declares, or the requirement spelled out. */
+export type Target =
+  | URL
+  | string
+  | {
+      readonly provider: string
+      readonly account?: string
+      readonly resource?: string
+      readonly scopes?: readonly string[]
+      readonly acrValues?: readonly string[]
+      readonly maxAge?: number
+    }
+
+/** What a token must be to serve a target. */
+export interface Requirement {
+  readonly scopes: readonly string[]
+  readonly resource: string | null
+  readonly accepts: readonly CredentialKind[]
+  /** The endpoint pattern this comes from, for messages. */
+  readonly endpoint?: string
+}
+
+const defaultAccepts: readonly CredentialKind[] = ['oauth', 'token']
+
+/** The requirement that an endpoint declares. */
+export function requirementOf(endpoint: Endpoint): Requirement {
+  return {
+    scopes: endpoint.scopes ?? [],
+    resource: endpoint.resource ?? null,
+    accepts: endpoint.accepts ?? defaultAccepts,
+    endpoint: endpoint.url,
+  }
+}
+
+interface Pattern {
+  readonly problem: string | undefined
+  readonly matches: (url: URL) => boolean
+  /** How much of the pattern is literal: the more, the more specific. */
+  readonly weight: number
+}
+
+const compiled = new Map<string, Pattern>()
+
+/** Compiles an endpoint pattern, once per spelling. A pattern with a `problem` matches nothing. */
+export function compilePattern(spelling: string): Pattern {
+  let pattern = compiled.get(spelling)
+  if (pattern === undefined) {
+    pattern = compile(spelling)
+    compiled.set(spelling, pattern)
+  }
+  return pattern
+}
+
+/** The endpoint that matches a URL most specifically, or undefined. A URL with a user name in it matches nothing. */
+export function matchEndpoint(endpoints: readonly Endpoint[], url: URL): Endpoint | undefined {
+  let best: Endpoint | undefined
+  for (const endpoint of endpoints) {
+    if (!compilePattern(endpoint.url).matches(url)) continue
+    if (best === undefined || compilePattern(endpoint.url).weight > compilePattern(best.url).weight) best = endpoint
+  }
+  return best
+}
+
+/** The origins that endpoints declare, for messages. */
+export function declaredHosts(endpoints: readonly Endpoint[]): readonly string[] {
+  return [...new Set(endpoints.map((endpoint) => /^[a-z]+:\/\/([^/?#]*)/i.exec(endpoint.url)?.[1] ?? endpoint.url))]
+}
+
+const never = (): boolean => false
+
+function refuse(problem: string): Pattern {
+  return { problem, matches: never, weight: 0 }
+}
+
+function compile(spelling: string): Pattern {
+  const parts = /^(https?):\/\/([^/?#@]+)(\/[^?#]*)?$/i.exec(spelling)
+  if (parts === null) return refuse('must be an http(s) origin and a path, without user, query or fragment')
+  const [, scheme = '', authority = '', path = '/'] = parts
+  // A label stands in for each star, so that URL normalises the rest (case, punycode, default port, dot segments).
+  const stand = 'authkeep-any'
+  const sample = `${scheme}://${authority.replaceAll('*', stand)}${path.replaceAll('*', stand)}`
+  if (spelling.includes(stand) || !URL.canParse(sample)) return refuse('is not a URL')
+  const url = new URL(sample)
+  if (url.port !== '' && url.port.includes(stand)) return refuse('has a star in its port')
+  const labels = url.hostname.split('.')
+  if (url.hostname.includes(stand) && !(labels[0] === stand && labels.length >= 3 && !labels.slice(1).includes(stand))) {
+    return refuse('may have a star only as its whole first label, above a registrable name')
+  }
+  const loopback = url.hostname === 'localhost' || url.hostname === '127.0.0.1' || url.hostname === '[::1]'
+  if (url.protocol !== 'https:' && !loopback) return refuse('must be https (http only on loopback)')
+  const hostname = starred(url.hostname, stand, '[^.]+')
+  const pathname = starred(url.pathname, stand, '.*')
+  return {
+    problem: undefined,
+    matches: (candidate) =>
+      candidate.protocol === url.protocol &&
+      candidate.port === url.port &&
+      candidate.username === '' &&
+      candidate.password === '' &&
+      hostname.test(candidate.hostname) &&
+      pathname.test(candidate.pathname),
+    weight: spelling.replaceAll('*', '').length,
+  }
+}
+
+function starred(literal: string, stand: string, any: string): RegExp {
+  const escaped = literal.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(stand, any)
+  return new RegExp(`^${escaped}$`)
+}

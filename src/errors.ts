@@ -1,0 +1,161 @@
+/** What a caller can do about an error: ask a person to log in, choose between accounts, try again, or change something. */
+export type Remedy = 'authorize' | 'choose' | 'retry' | 'fix'
+
+/** The detail of each error code. Nothing in here is ever secret. */
+export interface ErrorDetails {
+  /** There is no credential that could serve, and only a person can bring one. */
+  authorization_required: {
+    provider: string
+    account?: string
+    reason: 'no_credential' | 'no_refresh_token' | 'expired' | 'resource_not_granted' | 'denied' | 'timed_out'
+    resource?: string
+  }
+  /** The grant does not cover what the endpoint needs. Known before anything is sent. */
+  scope_missing: {
+    provider: string
+    account: string
+    endpoint?: string
+    missing: readonly string[]
+    granted: readonly string[]
+    obtainable: boolean
+    alternatives: readonly string[]
+  }
+  /** The authorization server refused the refresh token. The credential is kept. */
+  grant_revoked: { provider: string; account: string; generation: number }
+  /** A refresh was sent and its answer never became durable; the refresh token may have been spent. */
+  refresh_interrupted: { provider: string; account: string; since: number; stage: 'sent' | 'replayed' }
+  step_up_required: { provider: string; account: string; acrValues?: readonly string[]; maxAge?: number }
+  account_ambiguous: { provider: string; accounts: readonly string[] }
+  provider_unknown: { asked: string; nearest?: string }
+  endpoint_unknown: { asked: string; nearest?: string }
+  /** A provider file or literal breaks a rule; `problems` names member and rule. */
+  provider_invalid: { source: string; problems: readonly string[] }
+  host_not_bound: { host: string; provider: string; declared: readonly string[] }
+  /** Nothing could listen on the redirect address that the authorization server knows. */
+  redirect_unavailable: { provider: string; ports: readonly number[]; errno: string }
+  server_unavailable: { provider: string; status?: number; cause: string; sent: boolean; retryAfterMs?: number }
+  server_rejected: { provider: string; status: number | null; error: string; description?: string }
+  response_invalid: { provider: string; status: number | null; what: string }
+  edge_challenge: { host: string; vendor: string; ray?: string; alternatives: readonly string[] }
+  store_busy: { path: string; owner?: string }
+  store_corrupt: { path: string; what: string; key?: string; quarantine?: string; restoredFrom?: string }
+  /** `unspent`: no refresh token was spent on what could not be stored. */
+  store_failed: { path: string; operation: string; errno: string; unspent: boolean }
+  write_indeterminate: { key: string }
+  key_missing: { keyId: string; keyProvider: string }
+  keychain_unavailable: { keyId: string; keyProvider: string }
+  /** Part of the public API that this version does not carry out yet. */
+  not_supported: { feature: string }
+}
+
+export type ErrorCode = keyof ErrorDetails
+
+const remedies: { readonly [C in ErrorCode]: Remedy } = {
+  authorization_required: 'authorize',
+  scope_missing: 'authorize',
+  grant_revoked: 'authorize',
+  refresh_interrupted: 'authorize',
+  step_up_required: 'authorize',
+  account_ambiguous: 'choose',
+  provider_unknown: 'fix',
+  endpoint_unknown: 'fix',
+  provider_invalid: 'fix',
+  host_not_bound: 'fix',
+  redirect_unavailable: 'fix',
+  server_unavailable: 'retry',
+  server_rejected: 'fix',
+  response_invalid: 'fix',
+  edge_challenge: 'fix',
+  store_busy: 'retry',
+  store_corrupt: 'fix',
+  store_failed: 'fix',
+  write_indeterminate: 'retry',
+  key_missing: 'fix',
+  keychain_unavailable: 'fix',
+  not_supported: 'fix',
+}
+
+const nearest = (name: string | undefined): string => (name === undefined ? '' : ` Did you mean ${name}?`)
+
+const reasons: Record<ErrorDetails['authorization_required']['reason'], string> = {
+  no_credential: 'nobody has logged in',
+  no_refresh_token: 'the access token has expired and there is no refresh token',
+  expired: 'the credential has expired',
+  resource_not_granted: 'the login did not include this resource',
+  denied: 'the request was denied',
+  timed_out: 'nobody finished the login in time',
+}
+
+const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => string } = {
+  authorization_required: (d) =>
+    `A login to ${d.provider} is needed: ${reasons[d.reason]}${d.resource === undefined ? '' : ` (${d.resource})`}.`,
+  scope_missing: (d) =>
+    `The ${d.provider} login "${d.account}" lacks ${d.missing.join(' ')}${d.endpoint === undefined ? '' : `, which ${d.endpoint} needs`}.`,
+  grant_revoked: (d) => `${d.provider} no longer accepts the login "${d.account}".`,
+  refresh_interrupted: (d) =>
+    `A refresh of the ${d.provider} login "${d.account}" was interrupted, and its refresh token may have been spent.`,
+  step_up_required: (d) => `${d.provider} asks for a fresh or stronger login of "${d.account}".`,
+  account_ambiguous: (d) => `Several ${d.provider} accounts could be meant: ${d.accounts.join(', ')}.`,
+  provider_unknown: (d) => `No provider is called ${d.asked}.${nearest(d.nearest)}`,
+  endpoint_unknown: (d) => `No provider declares an endpoint for ${d.asked}.${nearest(d.nearest)}`,
+  provider_invalid: (d) => `${d.source} is not a valid provider: ${d.problems.join('; ')}.`,
+  host_not_bound: (d) =>
+    `${d.provider} tokens are not for ${d.host}; its endpoints are on ${d.declared.join(', ') || 'no host'}.`,
+  redirect_unavailable: (d) => `No redirect port of ${d.provider} is free (${d.ports.join(', ')}): ${d.errno}.`,
+  server_unavailable: (d) =>
+    `The authorization server of ${d.provider} did not answer${d.status === undefined ? '' : ` usefully (HTTP ${d.status})`}: ${d.cause}.`,
+  server_rejected: (d) =>
+    `The authorization server of ${d.provider} refused: ${d.error}${d.description === undefined ? '' : ` (${d.description})`}.`,
+  response_invalid: (d) => `The answer from ${d.provider} cannot be trusted: ${d.what}.`,
+  edge_challenge: (d) => `${d.vendor} in front of ${d.host} asks for a browser check.`,
+  store_busy: (d) => `Another process is holding ${d.path}${d.owner === undefined ? '' : ` (${d.owner})`}.`,
+  store_corrupt: (d) =>
+    `${d.path} cannot be read as credentials${d.key === undefined ? '' : ` (entry ${d.key})`}: ${d.what}.`,
+  store_failed: (d) => `${d.path} could not be used: ${d.operation} failed with ${d.errno}.`,
+  write_indeterminate: (d) => `Whether ${d.key} was stored durably is not known.`,
+  key_missing: (d) => `The key ${d.keyId} is not in ${d.keyProvider}.`,
+  keychain_unavailable: (d) => `${d.keyProvider} cannot be reached for key ${d.keyId}.`,
+  not_supported: (d) => `${d.feature} is not supported by this version of authkeep.`,
+}
+
+const brand = Symbol.for('authkeep.error')
+
+/**
+ * The one error class. `code` says what happened, `detail` is typed by it, `remedy` says what kind of help is needed.
+ *
+ * Recognise it with `isAuthkeepError`, never with `instanceof`: two copies of the package may be loaded. Message and
+ * detail carry no token, code, verifier or key, and there is no `cause`, because what lower layers throw may carry one.
+ */
+export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
+  readonly code: C
+  readonly detail: ErrorDetails[C]
+  readonly remedy: Remedy
+
+  constructor(code: C, detail: ErrorDetails[C]) {
+    super(sentences[code](detail))
+    this.name = 'AuthkeepError'
+    this.code = code
+    this.detail = detail
+    this.remedy = remedies[code]
+  }
+
+  get [brand](): true {
+    return true
+  }
+
+  toJSON(): { code: C; remedy: Remedy; message: string; detail: ErrorDetails[C] } {
+    return { code: this.code, remedy: this.remedy, message: this.message, detail: this.detail }
+  }
+}
+
+/** Whether a thrown value is an authkeep error, and of the given code where one is named. */
+export function isAuthkeepError<C extends ErrorCode = ErrorCode>(error: unknown, code?: C): error is AuthkeepError<C> {
+  if (typeof error !== 'object' || error === null || !(brand in error)) return false
+  return code === undefined || (error as AuthkeepError).code === code
+}
+
+/** The errno of a system error (`ENOSPC`, `EACCES`, …), or undefined for anything else. */
+export function errnoOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null | undefined)?.code
+  return typeof code === 'string' ? code : undefined
+}

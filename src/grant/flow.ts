@@ -1,0 +1,53 @@
+import type { Evidence, Secret } from '../credential.ts'
+import type { Provider } from '../provider.ts'
+
+/** What a flow is asked to obtain. Everything it may touch comes by argument. */
+export interface GrantRequest {
+  readonly provider: Provider
+  readonly scopes: readonly string[]
+  /** RFC 8707 resources the grant should cover; the first is the one the first access token is for. */
+  readonly resources: readonly string[]
+  readonly account: string
+  readonly fetch: typeof fetch
+  /** Unix milliseconds. */
+  readonly now: () => number
+  readonly signal: AbortSignal | undefined
+}
+
+/** What a token endpoint answered, validated, in our names. */
+export interface TokenAnswer {
+  readonly accessToken: Secret
+  readonly tokenType: string
+  /** Granted scopes: what the answer says, else what was asked for (RFC 6749 §5.1), told apart by `evidence`. */
+  readonly scopes: readonly string[]
+  readonly evidence: Evidence
+  readonly resource: string | null
+  /** Unix milliseconds, or null where the server did not say. */
+  readonly expiresAt: number | null
+  readonly refreshToken: Secret | null
+  readonly refreshExpiresAt: number | null
+  readonly idToken: Secret | null
+  readonly subject: string | null
+  readonly obtainedAt: number
+}
+
+/** What a flow brings home. The broker decides where it is stored. */
+export type GrantAnswer =
+  | {
+      readonly type: 'oauth'
+      /** Scopes and resources of the whole grant, which may be wider than the first token's. */
+      readonly scopes: readonly string[]
+      readonly resources: readonly string[]
+      readonly token: TokenAnswer
+    }
+  | { readonly type: 'api_key'; readonly key: Secret }
+  | { readonly type: 'token'; readonly token: Secret; readonly expiresAt: number | null }
+
+/**
+ * A way to obtain a grant: a browser, a device code, a pasted key. It stores nothing and changes nothing; if it
+ * rejects, everything is as it was before.
+ */
+export interface GrantFlow {
+  readonly name: string
+  run(request: GrantRequest): Promise<GrantAnswer>
+}
