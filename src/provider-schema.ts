@@ -1,0 +1,205 @@
+import type { infer as Inferred, ZodType, z } from 'zod'
+import { compilePattern } from './endpoint.ts'
+import { AuthkeepError } from './errors.ts'
+import { checkProvider, isSecureUrl, type Provider } from './provider.ts'
+
+type Zod = typeof z
+
+/**
+ * Checks data from outside against every rule of a provider and returns it typed.
+ *
+ * Stricter than TypeScript where a slip would be dangerous: a member that nobody reads is an error, because a
+ * misspelt `resource` or `accepts` would quietly change where a token may go. Problems name a member and a rule and
+ * never a value, which may be a client secret.
+ *
+ * @param source what to call the data in the message, usually the path of a file
+ * @throws AuthkeepError `provider_invalid`
+ */
+export async function parseProvider(data: unknown, source = 'a provider'): Promise<Provider> {
+  const { z } = await import('zod')
+  const { shapes, schema } = schemaOf(z)
+  const parsed = schema.safeParse(data)
+  if (!parsed.success) {
+    const problems = parsed.error.issues.flatMap((issue) => {
+      const path = issue.path.map(String)
+      if (issue.code !== 'unrecognized_keys') return [`${path.join('.') || 'provider'}: ${issue.message}`]
+      const place = path.filter((step) => !/^\d+$/.test(step)).join('.')
+      const known = Object.keys(shapes[place as keyof typeof shapes])
+      return issue.keys.map((key) => `${[...path, key].join('.')}: is not a member${didYouMean(key, known)}`)
+    })
+    throw new AuthkeepError('provider_invalid', { source, problems: [...new Set(problems)] })
+  }
+  checkProvider(parsed.data, source)
+  return parsed.data satisfies Agreed
+}
+
+/** Of several names the one a misspelt word was probably meant to be, or undefined when none is close. */
+export function nearestName(word: string, names: Iterable<string>): string | undefined {
+  let best: string | undefined
+  let least = Math.max(2, Math.floor(word.length / 3)) + 1
+  for (const name of names) {
+    const edits = editDistance(word.toLowerCase(), name.toLowerCase())
+    if (edits < least && edits < name.length) [best, least] = [name, edits]
+  }
+  return best
+}
+
+function didYouMean(word: string, names: readonly string[]): string {
+  const nearest = nearestName(word, names)
+  return nearest === undefined ? ` (known: ${names.join(', ')})` : `, did you mean ${nearest}?`
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (const [above, letter] of Array.from(a).entries()) {
+    let diagonal = above
+    const next = [above + 1]
+    for (const [column, other] of Array.from(b).entries()) {
+      const up = row[column + 1] ?? 0
+      next.push(Math.min(up + 1, (next[column] ?? 0) + 1, diagonal + (letter === other ? 0 : 1)))
+      diagonal = up
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+/** Parameters of the authorization request that the flow sets itself; a second opinion about them is an attack. */
+const ownParameters: ReadonlySet<string> = new Set([
+  'client_id',
+  'client_secret',
+  'code_challenge',
+  'code_challenge_method',
+  'nonce',
+  'redirect_uri',
+  'resource',
+  'response_type',
+  'scope',
+  'state',
+])
+
+// Inferred on purpose: the assertion below proves that what is inferred is `Provider`.
+function schemaOf(z: Zod) {
+  const text = (rule = 'must be a non-empty string') => z.string(rule).min(1, rule)
+  const list = <T extends ZodType>(of: T) => z.array(of, 'must be a list').readonly()
+  const record = <T extends ZodType>(of: T) => z.record(z.string(), of, 'must be an object').readonly()
+  const oneOf = <const T extends readonly string[]>(...options: T) =>
+    z.enum(options, `must be one of ${options.join(', ')}`)
+  const url = (rule = 'must be an https URL (http only on loopback)') =>
+    z.string(rule).refine((value) => URL.canParse(value) && isSecureUrl(new URL(value)), rule)
+  // RFC 6749 §3.3; two scopes in one string are the commonest slip.
+  const scope = () =>
+    z.string('must be a string').regex(/^[\x21\x23-\x5B\x5D-\x7E]+$/, 'must be one scope, without spaces')
+  const scopes = () => list(scope())
+  const oneLine = () => z.string('must be a string').regex(/^[^\0-\x08\n-\x1F\x7F]*$/, 'must be one line')
+
+  const client = {
+    id: text(),
+    secret: text().exactOptional(),
+    authentication: oneOf('none', 'client_secret_post', 'client_secret_basic', 'private_key_jwt').exactOptional(),
+  }
+  const redirect = {
+    host: oneOf('127.0.0.1', 'localhost').exactOptional(),
+    ports: list(z.int('must be a port').min(0, 'must be a port').max(65_535, 'must be a port'))
+      .refine((ports) => ports.length > 0, 'must name a port')
+      .exactOptional(),
+    path: z
+      .string('must be a string')
+      .regex(/^\/[^?#\s]*$/, 'must begin with / and have no query')
+      .exactOptional(),
+  }
+  const rotation = { graceMs: z.number().nonnegative() }
+  const refresh = {
+    encoding: oneOf('form', 'json').exactOptional(),
+    rotation: z
+      .union(
+        [z.enum(['none', 'strict']), z.strictObject(rotation)],
+        'must be none, strict or {"graceMs": milliseconds}',
+      )
+      .exactOptional(),
+    narrowing: oneOf('honoured', 'ignored', 'destructive', 'silent').exactOptional(),
+  }
+  const endpoint = {
+    url: z.string('must be a string').superRefine((value, context) => {
+      const { problem } = compilePattern(value)
+      if (problem !== undefined) context.addIssue({ code: 'custom', message: problem })
+    }),
+    scopes: scopes().exactOptional(),
+    resource: z
+      .string('must be a URL')
+      .refine((value) => URL.canParse(value) && !value.includes('#'), 'must be an absolute URL without fragment')
+      .exactOptional(),
+    accepts: list(oneOf('oauth', 'api_key', 'token')).exactOptional(),
+    headers: z
+      .record(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, 'is not a header name'), oneLine(), 'must be an object')
+      .readonly()
+      .exactOptional(),
+  }
+  // Servers publish more members than we know; those that are talked to must be safe to talk to, known or not.
+  const metadata = z
+    .looseObject(
+      {
+        issuer: url().exactOptional(),
+        authorization_endpoint: url().exactOptional(),
+        token_endpoint: url().exactOptional(),
+        revocation_endpoint: url().exactOptional(),
+        introspection_endpoint: url().exactOptional(),
+        jwks_uri: url().exactOptional(),
+      },
+      'must be an object',
+    )
+    .superRefine((members, context) => {
+      for (const [name, value] of Object.entries(members)) {
+        if (!name.endsWith('_endpoint') || url().safeParse(value).success) continue
+        context.addIssue({ code: 'custom', path: [name], message: 'must be an https URL (http only on loopback)' })
+      }
+    })
+    .exactOptional()
+  const authorization = record(z.string('must be a string')).superRefine((parameters, context) => {
+    for (const name of Object.keys(parameters).filter((name) => ownParameters.has(name))) {
+      context.addIssue({ code: 'custom', path: [name], message: 'is set by the login itself' })
+    }
+  })
+  const provider = {
+    id: z.string('must be a word without a colon').regex(/^[^:\s]+$/, 'must be a word without a colon'),
+    issuer: url(),
+    metadata,
+    client: z.strictObject(client, named('must be an object')).superRefine((value, context) => {
+      if (value.authentication?.startsWith('client_secret') === true && value.secret === undefined) {
+        context.addIssue({ code: 'custom', path: ['secret'], message: `is needed for ${value.authentication}` })
+      }
+    }),
+    scopes: scopes().exactOptional(),
+    redirect: z.strictObject(redirect, named('must be an object')).exactOptional(),
+    authorization: authorization.exactOptional(),
+    endpoints: list(z.strictObject(endpoint, named('must be an object'))).exactOptional(),
+    refresh: z.strictObject(refresh, named('must be an object')).exactOptional(),
+    implies: record(scopes()).exactOptional(),
+  }
+  return {
+    /** The members known at each place, for the nearest to an unknown one. */
+    shapes: { '': provider, client, redirect, refresh, endpoints: endpoint },
+    schema: z.strictObject(provider, named('must be an object')),
+  }
+}
+
+/** A rule for a value of the wrong type that leaves the issue about unknown members its own shape. */
+function named(rule: string): { error: (issue: { code?: string }) => string | undefined } {
+  return { error: (issue) => (issue.code === 'invalid_type' ? rule : undefined) }
+}
+
+type Plain<T> = unknown extends T
+  ? unknown
+  : T extends readonly (infer Item)[]
+    ? readonly Plain<Item>[]
+    : T extends object
+      ? { readonly [Member in keyof T]: Plain<T[Member]> }
+      : T
+// Two generic functions are assignable only when their conditions are identical, optional members included.
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the parameter is what makes it so
+type Same<A, B> = (<X>() => X extends A ? 1 : 2) extends <X>() => X extends B ? 1 : 2 ? true : false
+
+/** `never`, so that `parseProvider` does not compile, when the schema and the interface have drifted apart. */
+type Agreed =
+  Same<Plain<Inferred<ReturnType<typeof schemaOf>['schema']>>, Plain<Provider>> extends true ? Provider : never
