@@ -91,15 +91,22 @@ function refuse(problem: string): Pattern {
 function compile(spelling: string): Pattern {
   const parts = /^(https?):\/\/([^/?#@]+)(\/[^?#]*)?$/i.exec(spelling)
   if (parts === null) return refuse('must be an http(s) origin and a path, without user, query or fragment')
+  // URL would drop or turn these into something else than what a person reads.
+  if (/[\s\\\0-\x1F\x7F]/.test(spelling)) return refuse('has a space, a backslash or a control character in it')
   const [, scheme = '', authority = '', path = '/'] = parts
   // A label stands in for each star, so that URL normalises the rest (case, punycode, default port, dot segments).
   const stand = 'authkeep-any'
   const sample = `${scheme}://${authority.replaceAll('*', stand)}${path.replaceAll('*', stand)}`
-  if (spelling.includes(stand) || !URL.canParse(sample)) return refuse('is not a URL')
+  if (!URL.canParse(sample)) return refuse('is not a URL')
   const url = new URL(sample)
-  if (url.port !== '' && url.port.includes(stand)) return refuse('has a star in its port')
+  // Every stand-in must have survived, and none may come from the spelling itself, in whatever case or encoding.
+  if (url.href.split(stand).length !== spelling.split('*').length) return refuse('has a star where none can be')
+  if (url.hostname.endsWith('.')) return refuse('has a dot at the end of its host')
   const labels = url.hostname.split('.')
-  if (url.hostname.includes(stand) && !(labels[0] === stand && labels.length >= 3 && !labels.slice(1).includes(stand))) {
+  if (
+    url.hostname.includes(stand) &&
+    !(labels[0] === stand && labels.length >= 3 && !labels.slice(1).includes(stand))
+  ) {
     return refuse('may have a star only as its whole first label, above a registrable name')
   }
   const loopback = url.hostname === 'localhost' || url.hostname === '127.0.0.1' || url.hostname === '[::1]'
@@ -114,9 +121,24 @@ function compile(spelling: string): Pattern {
       candidate.username === '' &&
       candidate.password === '' &&
       hostname.test(candidate.hostname) &&
-      pathname.test(candidate.pathname),
-    weight: spelling.replaceAll('*', '').length,
+      pathname.test(candidate.pathname) &&
+      !climbs(candidate.pathname),
+    weight: weigh(url, stand),
   }
+}
+
+/** A host spelt out beats a starred one; then the longer literal path; then the one without a star. */
+function weigh(url: URL, stand: string): number {
+  const path = url.pathname.replaceAll(stand, '')
+  return (url.hostname.includes(stand) ? 0 : 1_000_000) + path.length * 2 + (path === url.pathname ? 1 : 0)
+}
+
+/**
+ * Whether a path has a `..` that URL left alone because its slash is encoded. Servers that decode first would take
+ * it for another endpoint than the one that matched.
+ */
+function climbs(pathname: string): boolean {
+  return /%2f|%5c/i.test(pathname) && /(^|\/)(\.|%2e){2}(\/|$)/i.test(pathname.replaceAll(/%2f|%5c/gi, '/'))
 }
 
 function starred(literal: string, stand: string, any: string): RegExp {
