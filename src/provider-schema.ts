@@ -109,12 +109,12 @@ function schemaOf(z: Zod) {
       .regex(/^\/[^?#\s]*$/, 'must begin with / and have no query')
       .exactOptional(),
   }
-  const rotation = { graceMs: z.number().nonnegative() }
+  const milliseconds = z.number('must be milliseconds').nonnegative('must be milliseconds')
   const refresh = {
     encoding: oneOf('form', 'json').exactOptional(),
     rotation: z
       .union(
-        [z.enum(['none', 'strict']), z.strictObject(rotation)],
+        [z.enum(['none', 'strict']), z.strictObject({ graceMs: milliseconds })],
         'must be none, strict or {"graceMs": milliseconds}',
       )
       .exactOptional(),
@@ -131,9 +131,12 @@ function schemaOf(z: Zod) {
       .refine((value) => URL.canParse(value) && !value.includes('#'), 'must be an absolute URL without fragment')
       .exactOptional(),
     accepts: list(oneOf('oauth', 'api_key', 'token')).exactOptional(),
-    headers: z
-      .record(z.string().regex(/^[\w!#$%&'*+.^`|~-]+$/, 'is not a header name'), oneLine(), 'must be an object')
-      .readonly()
+    headers: record(oneLine())
+      .superRefine((headers, context) => {
+        for (const name of Object.keys(headers).filter((each) => !/^[\w!#$%&'*+.^`|~-]+$/.test(each))) {
+          context.addIssue({ code: 'custom', path: [name], message: 'is not a header name' })
+        }
+      })
       .exactOptional(),
   }
   // Servers publish more members than we know; those that are talked to must be safe to talk to, known or not.
