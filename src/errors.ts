@@ -157,5 +157,6 @@ export function isAuthkeepError<C extends ErrorCode = ErrorCode>(error: unknown,
 /** The errno of a system error (`ENOSPC`, `EACCES`, …), or undefined for anything else. */
 export function errnoOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null | undefined)?.code
-  return typeof code === 'string' ? code : undefined
+  // Upper case tells the system's names from our own codes.
+  return typeof code === 'string' && /^[A-Z][A-Z0-9_]+$/.test(code) ? code : undefined
 }

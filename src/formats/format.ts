@@ -1,0 +1,41 @@
+import type { JsonObject } from '../credential.ts'
+
+/** A parsed file: opaque to the store, which only hands it back to the format that made it. */
+export type Document = JsonObject
+
+/** An entry as the store sees it. */
+export interface Entry {
+  readonly value: JsonObject
+  readonly revision: string
+}
+
+/**
+ * How a file spells credentials. Pure: text in, text out. A format keeps every member that it does not know.
+ */
+export interface Format {
+  readonly name: string
+  /** A document without entries. */
+  empty(): Document
+  /** @throws FormatError when the text is not a document of this format */
+  parse(text: string): Document
+  print(document: Document): string
+  keys(document: Document): readonly string[]
+  /** @throws FormatError when there is something under the key that is no entry */
+  entry(document: Document, key: string): Entry | null
+  /** The document with these entries replaced, or removed for null. Each gets a revision never seen before. */
+  put(document: Document, changes: Iterable<readonly [key: string, value: JsonObject | null]>): Document
+}
+
+/** Why a text or an entry is not what the format says. Carries no piece of the text: it may be secret. */
+export class FormatError extends Error {
+  readonly what: string
+  /** A newer version wrote it: it is not damaged, and must not be "repaired". */
+  readonly isNewer: boolean
+
+  constructor(what: string, isNewer = false) {
+    super(what)
+    this.name = 'FormatError'
+    this.what = what
+    this.isNewer = isNewer
+  }
+}

@@ -1,0 +1,101 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { Json, JsonObject } from '../credential.ts'
+import { type Document, type Entry, type Format, FormatError } from './format.ts'
+
+/**
+ * authkeep's own file: `{ "version": 1, "credentials": { "provider:account": … }, "state": { ":…": … } }`.
+ *
+ * Keys that begin with a colon are not credentials and live under `state`. Each entry carries `rev`, the random value
+ * of its last commit; the revision is a hash over all of the entry, so a foreign edit that keeps our members gives it
+ * another revision too. A hand-written entry may leave `rev` out.
+ */
+export const nativeFormat: Format = {
+  name: 'native',
+
+  empty: () => ({ version: 1, credentials: {}, state: {} }),
+
+  parse(text) {
+    const document = parseJson(text)
+    if (!isObject(document)) throw new FormatError('it is not a JSON object')
+    const { version, credentials, state } = document
+    if (typeof version === 'number' && version > 1) {
+      throw new FormatError(`it was written by a newer version (format ${version})`, true)
+    }
+    if (version !== 1) throw new FormatError('it has no version')
+    if (!isObject(credentials)) throw new FormatError('it has no credentials object')
+    if (state !== undefined && !isObject(state)) throw new FormatError('its state is not an object')
+    return document
+  },
+
+  print: (document) => `${JSON.stringify(document, null, 2)}\n`,
+
+  keys: (document) => [...Object.keys(section(document, 'credentials')), ...Object.keys(section(document, 'state'))],
+
+  entry(document, key) {
+    const raw = own(section(document, sectionOf(key)), key)
+    if (raw === undefined) return null
+    if (!isObject(raw)) throw new FormatError('it is not an object')
+    return entryOf(raw)
+  },
+
+  put(document, changes) {
+    const sections = {
+      credentials: new Map(Object.entries(section(document, 'credentials'))),
+      state: new Map(Object.entries(section(document, 'state'))),
+    }
+    for (const [key, value] of changes) {
+      const entries = sections[sectionOf(key)]
+      if (value === null) entries.delete(key)
+      else entries.set(key, { ...value, rev: randomBytes(12).toString('base64url') })
+    }
+    // fromEntries defines members, where an assignment to "__proto__" would not.
+    return {
+      ...document,
+      credentials: Object.fromEntries(sections.credentials),
+      state: Object.fromEntries(sections.state),
+    }
+  },
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // The parser's own message quotes the text, which may be a token.
+    throw new FormatError('it is not JSON')
+  }
+}
+
+const revisions = new WeakMap<JsonObject, Entry>()
+
+function entryOf(raw: JsonObject): Entry {
+  let entry = revisions.get(raw)
+  if (entry === undefined) {
+    const { rev: _, ...value } = raw
+    entry = { value, revision: createHash('sha256').update(canonical(raw)).digest('base64url').slice(0, 22) }
+    revisions.set(raw, entry)
+  }
+  return entry
+}
+
+/** The same text for the same content, whatever the order of members. */
+function canonical(json: Json): string {
+  if (Array.isArray(json)) return `[${json.map(canonical).join(',')}]`
+  if (!isObject(json)) return JSON.stringify(json)
+  const members = Object.keys(json).sort()
+  return `{${members.map((member) => `${JSON.stringify(member)}:${canonical(json[member] ?? null)}`).join(',')}}`
+}
+
+const sectionOf = (key: string): 'credentials' | 'state' => (key.startsWith(':') ? 'state' : 'credentials')
+
+function section(document: Document, name: 'credentials' | 'state'): JsonObject {
+  return (document[name] ?? {}) as JsonObject
+}
+
+function own(object: JsonObject, key: string): Json | undefined {
+  return Object.hasOwn(object, key) ? object[key] : undefined
+}
+
+function isObject(json: unknown): json is JsonObject {
+  return typeof json === 'object' && json !== null && !Array.isArray(json)
+}

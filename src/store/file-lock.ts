@@ -1,0 +1,297 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Owner } from '../credential.ts'
+import { AuthkeepError, errnoOf } from '../errors.ts'
+import { thisOwner, vitality } from '../owner.ts'
+import { step, tidy } from './atomic-write.ts'
+import type { FileOperations } from './file-operations.ts'
+
+/** A lock that is ours until it is released or somebody, with reason, takes it away. */
+export interface HeldLock {
+  /** The fence: still ours, on disk, now. To be asked in the same tick as what it protects. */
+  isHeld(): boolean
+  release(): Promise<void>
+}
+
+export interface FileLockOptions {
+  readonly files: FileOperations
+  /** The credential file, links resolved; the lock is `<path>.lock`, as every default proper-lockfile user has it. */
+  readonly path: string
+  readonly owner?: Owner
+  /** How long to wait for another holder before `store_busy`. */
+  readonly timeoutMs?: number
+}
+
+/** What a waiter sees of a lock: its holder, if a record says so, and its last heartbeat. */
+interface Sighting {
+  readonly record: string | null
+  readonly directory: string
+  readonly heartbeatMs: number
+}
+
+/** Heartbeats are at most this old for a holder that is running, wherever it runs. */
+const unknownLimitMs = 10_000
+/** A holder known to be alive may be stopped, or its machine asleep. */
+const aliveLimitMs = 60_000
+/** One heartbeat must be missed before our own eyes: wall clocks of two machines differ, and a sleeping one wakes up. */
+const watchedMs = 2_500
+
+/**
+ * proper-lockfile, wrapped through its `fs` option. The directory and the heartbeat are its own, so its other users are
+ * excluded and not harmed. Added here: who holds it, proof that a holder is dead, one guard for every takeover, and
+ * ownership checked before anything is removed. Its own stale handling never acts, because locks that are not ours look fresh to it.
+ */
+export class FileLock {
+  readonly #files: FileOperations
+  readonly #path: string
+  readonly #owner: Owner
+  readonly #timeoutMs: number
+  readonly #adapter: LockAdapter
+
+  constructor(options: FileLockOptions) {
+    this.#files = options.files
+    this.#path = options.path
+    this.#owner = options.owner ?? thisOwner()
+    this.#timeoutMs = options.timeoutMs ?? 20_000
+    this.#adapter = new LockAdapter(options.files, lockPaths(options.path))
+  }
+
+  /**
+   * Waits for the lock.
+   * @throws AuthkeepError `store_busy` after the time-out, `store_failed` when this directory cannot hold a lock
+   */
+  async acquire(): Promise<HeldLock> {
+    const deadline = performance.now() + this.#timeoutMs
+    let watched: { sighting: Sighting; since: number } | undefined
+    for (;;) {
+      const held = await this.#tryAcquire()
+      if (held !== null) return held
+      const sighting = this.#look()
+      if (sighting === null) continue
+      if (watched === undefined || !isSame(watched.sighting, sighting)) {
+        watched = { sighting, since: performance.now() }
+      }
+      if (this.#isAbandoned(sighting, performance.now() - watched.since)) {
+        this.#takeOver(sighting)
+      } else if (performance.now() >= deadline) {
+        throw new AuthkeepError('store_busy', { path: this.#path, ...ownerDetail(sighting) })
+      } else {
+        await delay(1 + Math.random() * 11)
+      }
+    }
+  }
+
+  async #tryAcquire(): Promise<HeldLock | null> {
+    const { default: properLockfile } = await import('proper-lockfile')
+    const text = JSON.stringify({ ...this.#owner, nonce: randomUUID() })
+    const adapter = this.#adapter
+    try {
+      const release = await properLockfile.lock(this.#path, {
+        realpath: false,
+        retries: 0,
+        stale: unknownLimitMs,
+        update: 2_000,
+        fs: adapter.become(text),
+        // The default throws inside a timer, which would end the process. A lost lock is a state: the fence sees it.
+        onCompromised: () => adapter.forget(),
+      })
+      return {
+        isHeld: () => adapter.isOurs(),
+        release: () => release().catch((error: unknown) => this.#onReleaseFailure(error)),
+      }
+    } catch (error) {
+      adapter.forget()
+      const errno = errnoOf(error)
+      if (errno === 'ELOCKED') return null
+      if (errno === undefined) throw error
+      throw new AuthkeepError('store_failed', { path: this.#path, operation: 'lock', errno, unspent: true })
+    }
+  }
+
+  /** What was committed is committed: a lock that cannot be removed only makes the next writer look at our record. */
+  #onReleaseFailure(error: unknown): void {
+    if (errnoOf(error) === undefined) throw error
+  }
+
+  #look(): Sighting | null {
+    return look(this.#files, lockPaths(this.#path))
+  }
+
+  #isAbandoned(sighting: Sighting, watchedForMs: number): boolean {
+    const owner = ownerOf(sighting.record)
+    const state = owner === null ? 'unknown' : vitality(owner, this.#owner)
+    if (state === 'dead') return true
+    const limit = state === 'alive' ? aliveLimitMs : unknownLimitMs
+    return Date.now() - sighting.heartbeatMs > limit && watchedForMs > watchedMs
+  }
+
+  /**
+   * Removes an abandoned lock. All of it is one tick under one guard, and under the guard it looks again: two takers
+   * that judged the same lock cannot both remove it, the second would remove the first one's new lock.
+   */
+  #takeOver(judged: Sighting): void {
+    const paths = lockPaths(this.#path)
+    const mine = JSON.stringify({ ...this.#owner, nonce: randomUUID() })
+    if (!this.#enterGuard(paths.guard, mine)) return
+    try {
+      const now = this.#look()
+      if (now !== null && isSame(now, judged)) {
+        tidy(() => this.#files.unlink(paths.record))
+        step(this.#path, 'rmdir', () => this.#files.rmdir(paths.directory))
+      }
+    } finally {
+      if (this.#files.readRecord(paths.guard) === mine) tidy(() => this.#files.unlink(paths.guard))
+    }
+  }
+
+  #enterGuard(guard: string, mine: string): boolean {
+    try {
+      this.#files.createRecord(guard, mine)
+      return true
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error
+      // A guard lives for one tick. One whose process died inside that tick would block every takeover for ever.
+      const owner = ownerOf(this.#files.readRecord(guard))
+      const age = Date.now() - (this.#files.lstat(guard)?.mtimeMs ?? Date.now())
+      if ((owner !== null && vitality(owner, this.#owner) === 'dead') || age > aliveLimitMs) {
+        tidy(() => this.#files.unlink(guard))
+      }
+      return false
+    }
+  }
+}
+
+interface LockPaths {
+  readonly directory: string
+  readonly record: string
+  readonly guard: string
+}
+
+function lockPaths(path: string): LockPaths {
+  return { directory: `${path}.lock`, record: `${path}.lock.owner`, guard: `${path}.lock.guard` }
+}
+
+function look(files: FileOperations, paths: LockPaths): Sighting | null {
+  const directory = files.lstat(paths.directory)
+  if (directory === null) return null
+  return {
+    record: files.readRecord(paths.record),
+    directory: `${directory.ino}.${directory.birthtimeMs}`,
+    heartbeatMs: directory.mtimeMs,
+  }
+}
+
+function isSame(a: Sighting, b: Sighting): boolean {
+  return a.record === b.record && a.directory === b.directory && a.heartbeatMs === b.heartbeatMs
+}
+
+function ownerOf(record: string | null): Owner | null {
+  if (record === null) return null
+  try {
+    const { host, bootId, pidNamespace, pid, startTime } = JSON.parse(record) as Partial<Owner>
+    if (typeof host !== 'string' || typeof pid !== 'number') return null
+    return { host, bootId: bootId ?? null, pidNamespace: pidNamespace ?? null, pid, startTime: startTime ?? null }
+  } catch {
+    // A record of another program, or of another version: nothing can be proven about its owner.
+    return null
+  }
+}
+
+function ownerDetail(sighting: Sighting): { owner?: string } {
+  const owner = ownerOf(sighting.record)
+  return owner === null ? {} : { owner: `pid ${owner.pid} on ${owner.host}` }
+}
+
+type Callback<T = void> = (error: Error | null, value?: T) => void
+
+/**
+ * The part of `fs` that proper-lockfile calls, with ownership in it. One object per lock for its whole life, because
+ * the library keeps what it learned about the file system's time stamps on it.
+ */
+class LockAdapter {
+  readonly #files: FileOperations
+  readonly #paths: LockPaths
+  #text: string | null = null
+  #isHolding = false
+
+  constructor(files: FileOperations, paths: LockPaths) {
+    this.#files = files
+    this.#paths = paths
+  }
+
+  become(text: string): this {
+    this.#text = text
+    this.#isHolding = false
+    return this
+  }
+
+  forget(): void {
+    this.#isHolding = false
+  }
+
+  isOurs(): boolean {
+    return (
+      this.#isHolding &&
+      this.#files.readRecord(this.#paths.record) === this.#text &&
+      this.#files.lstat(this.#paths.directory) !== null
+    )
+  }
+
+  readonly mkdir = (path: string, done: Callback): void =>
+    answer(done, () => {
+      this.#files.mkdir(path)
+      try {
+        this.#writeRecord()
+      } catch (error) {
+        tidy(() => this.#files.rmdir(path))
+        throw error
+      }
+      this.#isHolding = true
+    })
+
+  readonly stat = (path: string, done: Callback<{ mtime: Date }>): void =>
+    answer(done, () => {
+      if (!this.#isHolding) return { mtime: new Date() }
+      const stat = this.isOurs() ? this.#files.lstat(path) : null
+      if (stat === null) throw Object.assign(new Error('the lock is gone'), { code: 'ENOENT' })
+      return { mtime: new Date(stat.mtimeMs) }
+    })
+
+  readonly utimes = (path: string, time: Date, _: Date, done: Callback): void =>
+    answer(done, () => {
+      if (this.isOurs()) this.#files.utimes(path, time)
+    })
+
+  readonly rmdir = (path: string, done: Callback): void => answer(done, () => this.rmdirSync(path))
+
+  readonly rmdirSync = (path: string): void => {
+    if (!this.isOurs()) return
+    this.#isHolding = false
+    // The record goes first, so that a fresh lock never stands beside an old record.
+    this.#files.unlink(this.#paths.record)
+    this.#files.rmdir(path)
+  }
+
+  #writeRecord(): void {
+    const text = this.#text ?? ''
+    try {
+      this.#files.createRecord(this.#paths.record, text)
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error
+      // Left by a holder whose directory somebody else removed. The directory is ours now, and so is its record.
+      this.#files.unlink(this.#paths.record)
+      this.#files.createRecord(this.#paths.record, text)
+    }
+  }
+}
+
+function answer<T>(done: Callback<T>, run: () => T): void {
+  let value: T
+  try {
+    value = run()
+  } catch (error) {
+    done(error as Error)
+    return
+  }
+  done(null, value)
+}

@@ -1,0 +1,335 @@
+import { randomUUID } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import { abortable } from '../abort.ts'
+import { type Credential, type CredentialKey, keyName, parseKeyName, type StoredToken } from '../credential.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import type { Format } from '../formats/format.ts'
+import { defaultStorePath } from '../home.ts'
+import type { Change, StoreBackend, Versioned } from './backend.ts'
+import { decodeEntry, EntryError, encodeEntry } from './entry.ts'
+import type { Backup, StoreEvent, StoreReport } from './events.ts'
+import { type FileBackend, fileBackend } from './file.ts'
+
+/** What may be shown of a credential. Never a secret. */
+export interface CredentialInfo extends CredentialKey {
+  readonly type: Credential['type'] | 'unreadable'
+  readonly scopes?: readonly string[]
+  readonly resources?: readonly string[]
+  /** Of the access token that lives longest, Unix milliseconds; null where nothing says. */
+  readonly expiresAt?: number | null
+  readonly refreshable?: boolean
+  readonly state?: 'live' | 'in_doubt' | 'dead'
+  readonly issuer?: string
+  readonly subject?: string | null
+  /** Why an unreadable entry cannot be read. */
+  readonly problem?: string
+}
+
+export interface OpenStoreOptions {
+  /** The credential file; default `auth.json` in `AUTHKEEP_HOME`, `$XDG_CONFIG_HOME/authkeep` or `~/.config/authkeep`. */
+  readonly path?: string
+  /** Somewhere else than a file. */
+  readonly backend?: StoreBackend
+  /** How the file spells credentials; default authkeep's own format. */
+  readonly format?: Format
+  /** How many older generations to keep. Not supported yet: only 0 is accepted. */
+  readonly backups?: number
+}
+
+/**
+ * Opens the store of credentials. Reads nothing yet: a file that is missing is an empty store, and one that is damaged
+ * shows at the first use.
+ *
+ * @throws AuthkeepError `not_supported` for `backups` other than 0
+ */
+export async function openStore(options: OpenStoreOptions = {}): Promise<CredentialStore> {
+  if (options.backups !== undefined && options.backups !== 0) {
+    throw new AuthkeepError('not_supported', { feature: 'Keeping older generations of the store' })
+  }
+  const { backend, path, format } = options
+  if (backend !== undefined) {
+    if (path !== undefined || format !== undefined) throw new TypeError('pass a backend, or a path and format')
+    return new CredentialStore(backend)
+  }
+  return new CredentialStore(
+    fileBackend({ path: path ?? defaultStorePath(), ...(format === undefined ? {} : { format }) }),
+  )
+}
+
+/** How often `update` starts again before it gives up; each time somebody else has made progress. */
+const maxAttempts = 1_000
+
+/**
+ * Credentials, one per provider and account, changed by compare-and-swap only. Knows no OAuth verbs; most users hand
+ * it to a `TokenBroker`.
+ *
+ * Every method rejects with `store_corrupt`, `store_failed` or `store_busy` when the place it keeps them in cannot
+ * be read or written; an error never deletes or empties anything.
+ */
+export class CredentialStore {
+  readonly #backend: StoreBackend
+  readonly #listeners = new Set<(event: StoreEvent) => void>()
+  /** The revision a credential was read at, for those who ask later whether it is still the one. */
+  readonly #revisions = new WeakMap<Credential, string>()
+  /** Decoded once per revision: readers of an unchanged entry share one frozen-in-practice object. */
+  readonly #decoded = new Map<string, { readonly revision: string; readonly credential: Credential }>()
+
+  constructor(backend: StoreBackend) {
+    this.#backend = backend
+  }
+
+  /** Where the credentials are, for messages. */
+  get location(): string {
+    return isFileBackend(this.#backend) ? this.#backend.path : 'the store'
+  }
+
+  /** The credential, or null when there is none. An entry that is there and cannot be read rejects with `store_corrupt`. */
+  async read(key: CredentialKey): Promise<Credential | null> {
+    const name = keyName(key)
+    return this.#decode(name, await this.#backend.read(name))
+  }
+
+  /** Every entry without its secrets; one that cannot be read is listed as such and hides no other. */
+  async list(): Promise<readonly CredentialInfo[]> {
+    const names = (await this.#backend.keys()).filter((name) => !name.startsWith(':'))
+    const infos = await Promise.all(names.map((name) => this.#info(name)))
+    return infos.filter((info) => info !== null)
+  }
+
+  /**
+   * Read → fn → commit, again from the start if somebody else committed first. `fn` is pure and may run several times;
+   * it returns the next value, null to delete, undefined to leave. Resolves with what is stored now.
+   */
+  async update(
+    key: CredentialKey,
+    fn: (current: Credential | null) => Credential | null | undefined,
+  ): Promise<Credential | null> {
+    const name = keyName(key)
+    const result = await this.#transact([key], (current) => {
+      const next = fn(current.get(name) ?? null)
+      return new Map(next === undefined ? [] : [[name, next]])
+    })
+    return result.get(name) ?? null
+  }
+
+  /**
+   * Several credentials in one commit: all or none. `fn` gets the entries of `keys` by `provider:account` and returns
+   * changes only, under the same names.
+   */
+  async updateAll(
+    keys: readonly CredentialKey[],
+    fn: (current: ReadonlyMap<string, Credential | null>) => ReadonlyMap<string, Credential | null>,
+  ): Promise<void> {
+    await this.#transact(keys, fn)
+  }
+
+  /** Resolves when the entry is no longer the one seen, or after `timeoutMs`; rejects with the signal's reason. */
+  async waitForChange(
+    key: CredentialKey,
+    seen: Credential | null,
+    options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  ): Promise<void> {
+    options.signal?.throwIfAborted()
+    const name = keyName(key)
+    const since = seen === null ? null : (this.#revisions.get(seen) ?? (await this.#revisionIfSame(name, seen)))
+    if (since === undefined) return
+    const change = this.#backend.waitForChange(name, since, options.timeoutMs)
+    await (options.signal === undefined ? change : abortable(change, options.signal))
+  }
+
+  /** How the store is. Changes nothing. */
+  async verify(): Promise<StoreReport> {
+    if (isFileBackend(this.#backend)) return this.#backend.verify()
+    const infos = await this.list()
+    const unreadable = infos.filter(({ type }) => type === 'unreadable').map(keyName)
+    return { path: this.location, state: 'valid', entries: infos.length, unreadable, copy: 'absent' }
+  }
+
+  /** Brings a damaged file back from its copy; with `startEmpty`, also where nothing is left to bring back. */
+  async recover(options: { readonly startEmpty?: boolean } = {}): Promise<StoreReport> {
+    if (isFileBackend(this.#backend)) return this.#backend.recover(options)
+    return this.verify()
+  }
+
+  /** @throws AuthkeepError `not_supported`: older generations come with a later version */
+  async backups(): Promise<readonly Backup[]> {
+    throw new AuthkeepError('not_supported', { feature: 'Listing older generations of the store' })
+  }
+
+  /** @throws AuthkeepError `not_supported`: older generations come with a later version */
+  async restore(_id: string): Promise<StoreReport> {
+    throw new AuthkeepError('not_supported', { feature: 'Going back to an older generation of the store' })
+  }
+
+  /** Hears of commits of this store object and of recoveries. A listener that throws breaks only itself. */
+  watch(listener: (event: StoreEvent) => void): Disposable {
+    this.#listeners.add(listener)
+    const backend = isFileBackend(this.#backend) ? this.#backend.onEvent(listener) : undefined
+    return {
+      [Symbol.dispose]: () => {
+        this.#listeners.delete(listener)
+        backend?.[Symbol.dispose]()
+      },
+    }
+  }
+
+  /** Waits for commits under way; afterwards every method rejects. */
+  async close(): Promise<void> {
+    await this.#backend.close()
+  }
+
+  // --- the one way to change anything ----------------------------------------------------------------------------
+
+  async #transact(
+    keys: readonly CredentialKey[],
+    fn: (current: ReadonlyMap<string, Credential | null>) => ReadonlyMap<string, Credential | null>,
+  ): Promise<ReadonlyMap<string, Credential | null>> {
+    const names = keys.map(keyName)
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      const found = new Map(
+        await Promise.all(names.map(async (name) => [name, await this.#backend.read(name)] as const)),
+      )
+      const current = new Map([...found].map(([name, entry]) => [name, this.#decode(name, entry)]))
+      const next = fn(current)
+      if (next.size === 0) return current
+      await this.#refuseSharedRefreshToken(current, next)
+      const changes = [...next].map(([name, credential]) => this.#change(name, credential, found))
+      if (await this.#commit(changes)) {
+        this.#announce({ type: 'changed', keys: [...next.keys()] })
+        return new Map([...current, ...next])
+      }
+    }
+    throw new AuthkeepError('store_busy', { path: this.location })
+  }
+
+  #change(name: string, next: Credential | null, found: ReadonlyMap<string, Versioned | null>): Change {
+    const before = found.get(name)
+    if (before === undefined) throw new TypeError(`${name} is not among the keys of this update`)
+    const expected = before?.revision ?? null
+    if (next === null) return { key: name, next: null, expected }
+    if (keyName(next) !== name) throw new TypeError(`a credential of ${keyName(next)} does not belong under ${name}`)
+    const value = { ...encodeEntry(next, before?.value ?? null), nonce: randomUUID() }
+    // What is written must be readable: a mistake of the caller shows here, and nothing has changed.
+    decodeEntry(value, parseKeyName(name))
+    return { key: name, next: value, expected }
+  }
+
+  /**
+   * True: stored, durably. False: start again. An indeterminate answer is settled by looking for our own nonce, and by
+   * writing once more: the second answer vouches for the first one's durability.
+   */
+  async #commit(changes: readonly Change[]): Promise<boolean> {
+    try {
+      return (await this.#backend.commit(changes)).ok
+    } catch (error) {
+      if (!isAuthkeepError(error, 'write_indeterminate')) throw error
+      const again = await Promise.all(changes.map((change) => this.#ifOurs(change)))
+      const ours = again.filter((change) => change !== null)
+      if (ours.length < changes.length) return false
+      return (await this.#backend.commit(ours)).ok
+    }
+  }
+
+  async #ifOurs(change: Change): Promise<Change | null> {
+    const now = await this.#backend.read(change.key)
+    if (now === null) return change.next === null ? { ...change, expected: null } : null
+    return now.value['nonce'] === change.next?.['nonce'] ? { ...change, expected: now.revision } : null
+  }
+
+  /** Two entries with one refresh token would log each other out: the first refresh spends it for both. */
+  async #refuseSharedRefreshToken(
+    current: ReadonlyMap<string, Credential | null>,
+    next: ReadonlyMap<string, Credential | null>,
+  ): Promise<void> {
+    for (const [name, credential] of next) {
+      const token = refreshTokenOf(credential)
+      // An entry that has had a refresh token before gets its next one from its own server.
+      if (token === null || refreshTokenOf(current.get(name) ?? null) !== null) continue
+      for (const other of await this.list()) {
+        if (keyName(other) === name || other.refreshable !== true) continue
+        const accounts = [other.account, credential?.account ?? '']
+        if (refreshTokenOf(await this.read(other)) === token) {
+          throw new AuthkeepError('account_ambiguous', { provider: other.provider, accounts })
+        }
+      }
+    }
+  }
+
+  // --- reading ---------------------------------------------------------------------------------------------------
+
+  #decode(name: string, entry: Versioned | null): Credential | null {
+    if (entry === null) {
+      this.#decoded.delete(name)
+      return null
+    }
+    const known = this.#decoded.get(name)
+    if (known?.revision === entry.revision) return known.credential
+    try {
+      const credential = decodeEntry(entry.value, parseKeyName(name))
+      this.#decoded.set(name, { revision: entry.revision, credential })
+      this.#revisions.set(credential, entry.revision)
+      return credential
+    } catch (error) {
+      if (!(error instanceof EntryError)) throw error
+      throw new AuthkeepError('store_corrupt', { path: this.location, key: name, what: error.message })
+    }
+  }
+
+  async #info(name: string): Promise<CredentialInfo | null> {
+    const key = parseKeyName(name)
+    try {
+      const credential = this.#decode(name, await this.#backend.read(name))
+      return credential === null ? null : describeCredential(credential)
+    } catch (error) {
+      if (!isAuthkeepError(error, 'store_corrupt') || error.detail.key === undefined) throw error
+      return { ...key, type: 'unreadable', problem: error.detail.what }
+    }
+  }
+
+  /** For a credential that was not read here but written, or built: is it what is stored now? */
+  async #revisionIfSame(name: string, seen: Credential): Promise<string | undefined> {
+    const entry = await this.#backend.read(name)
+    const now = this.#decode(name, entry)
+    const same = now !== null && isDeepStrictEqual(encodeEntry(now, null), encodeEntry(seen, null))
+    return same ? entry?.revision : undefined
+  }
+
+  #announce(event: StoreEvent): void {
+    for (const listener of this.#listeners) listener(event)
+  }
+}
+
+/** A credential without its secrets. */
+export function describeCredential(credential: Credential): CredentialInfo {
+  const { provider, account, type } = credential
+  switch (credential.type) {
+    case 'api_key':
+      return { provider, account, type }
+    case 'token':
+      return { provider, account, type, expiresAt: credential.expiresAt }
+    case 'oauth': {
+      const { grant, tokens, issuer, subject } = credential
+      return {
+        ...{ provider, account, type, issuer, subject },
+        scopes: grant.scopes,
+        resources: grant.resources,
+        ...(tokens.length === 0 ? {} : { expiresAt: latestExpiry(tokens) }),
+        refreshable: grant.refreshToken !== null,
+        state: grant.state,
+      }
+    }
+  }
+}
+
+function latestExpiry(tokens: readonly StoredToken[]): number | null {
+  const times = tokens.map(({ expiresAt }) => expiresAt).filter((time) => time !== null)
+  return times.length < tokens.length ? null : Math.max(...times)
+}
+
+function refreshTokenOf(credential: Credential | null): string | null {
+  return credential?.type === 'oauth' ? (credential.grant.refreshToken?.reveal() ?? null) : null
+}
+
+function isFileBackend(backend: StoreBackend): backend is FileBackend {
+  return 'verify' in backend && 'onEvent' in backend
+}
