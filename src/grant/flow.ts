@@ -37,6 +37,8 @@ export type GrantAnswer =
       readonly type: 'oauth'
       /** Scopes and resources of the whole grant, which may be wider than the first token's. */
       readonly scopes: readonly string[]
+      /** How the grant's scopes are known, which may be weaker than how the token's are. */
+      readonly evidence: Evidence
       readonly resources: readonly string[]
       readonly token: TokenAnswer
     }

@@ -1,0 +1,108 @@
+import type { CustomFetch } from 'openid-client'
+import type { JsonObject } from '../credential.ts'
+import { type AnswerClass, classifyAnswer, classifyFailure, type Failure, type HttpAnswer } from './classify.ts'
+
+/** One request to the token endpoint, and what we watch while it is made. */
+export interface TokenPost {
+  readonly fetch: typeof fetch
+  readonly now: () => number
+  readonly timeoutMs: number
+  /** Default `form` (RFC 6749 §4.1.3, §6). */
+  readonly encoding?: 'form' | 'json'
+  /** What error descriptions must not repeat. */
+  readonly secrets: readonly string[]
+  /** Called in the same tick immediately before the request; a throw means that nothing was sent. */
+  readonly beforeSend?: () => void
+  /** Awaited with a 2xx object body before anybody judges it. */
+  readonly onAnswer?: (body: JsonObject) => Promise<void>
+}
+
+/** How far a request got. */
+export type Exchange =
+  | { readonly stage: 'unsent' }
+  | { readonly stage: 'failed'; readonly failure: Failure; readonly status?: number }
+  | {
+      readonly stage: 'answered'
+      readonly answer: AnswerClass
+      readonly status: number
+      readonly headers: Headers
+      readonly at: number
+    }
+  /** One of our hooks threw; the caller gets exactly that. */
+  | { readonly stage: 'stopped'; readonly error: unknown }
+
+/** A `fetch` for openid-client that makes one POST, plus what became of it. */
+export interface WatchedPost {
+  readonly fetch: CustomFetch
+  readonly exchange: () => Exchange
+}
+
+/**
+ * Puts us between openid-client and the network for one POST: it is sent once, followed nowhere and read to its end
+ * here, so that a 2xx body can be kept before it is judged, and so that what happened is known even where
+ * openid-client would only say that something went wrong. Later GETs (signing keys) pass through.
+ */
+export function watchPost(post: TokenPost): WatchedPost {
+  let exchange: Exchange = { stage: 'unsent' }
+
+  const send: CustomFetch = async (url, options) => {
+    const init = options as RequestInit
+    if (init.method !== 'POST') return post.fetch(url, init)
+    if (exchange.stage !== 'unsent') throw new Error('a token request is sent once')
+    const request = {
+      ...encode(init, post.encoding),
+      redirect: 'manual',
+      signal: AbortSignal.timeout(post.timeoutMs),
+    } as const
+    try {
+      post.beforeSend?.()
+    } catch (error) {
+      exchange = { stage: 'stopped', error }
+      throw new Error('not sent')
+    }
+    const answered = await readAnswer(post.fetch, url, request)
+    if ('failure' in answered) {
+      exchange = { stage: 'failed', ...answered }
+      throw new Error('no answer')
+    }
+    const at = post.now()
+    const answer = classifyAnswer(answered, at, post.secrets)
+    exchange = { stage: 'answered', answer, status: answered.status, headers: answered.headers, at }
+    if (answer.kind !== 'object') throw new Error('no token answer')
+    try {
+      await post.onAnswer?.(answer.body)
+    } catch (error) {
+      exchange = { stage: 'stopped', error }
+      throw new Error('not kept')
+    }
+    const headers = { 'content-type': 'application/json' }
+    return new Response(JSON.stringify(answer.body), { status: answered.status, headers })
+  }
+
+  return { fetch: send, exchange: () => exchange }
+}
+
+async function readAnswer(
+  fetch: TokenPost['fetch'],
+  url: string,
+  request: RequestInit,
+): Promise<HttpAnswer | { failure: Failure; status?: number }> {
+  let status: number | undefined
+  try {
+    const response = await fetch(url, request)
+    status = response.status
+    return { status, headers: response.headers, text: await response.text() }
+  } catch (error) {
+    const failure = classifyFailure(error)
+    // Headers have come, so the request has been there, whatever broke afterwards.
+    return status === undefined ? { failure } : { failure: { ...failure, sent: true }, status }
+  }
+}
+
+function encode(init: RequestInit, encoding: 'form' | 'json' = 'form'): RequestInit {
+  const form = init.body as URLSearchParams
+  const headers = new Headers(init.headers)
+  if (encoding === 'form') return { method: 'POST', headers, body: form.toString() }
+  headers.set('content-type', 'application/json')
+  return { method: 'POST', headers, body: JSON.stringify(Object.fromEntries(form)) }
+}
