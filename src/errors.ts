@@ -7,7 +7,14 @@ export interface ErrorDetails {
   authorization_required: {
     provider: string
     account?: string
-    reason: 'no_credential' | 'no_refresh_token' | 'expired' | 'resource_not_granted' | 'denied' | 'timed_out'
+    reason:
+      | 'no_credential'
+      | 'no_refresh_token'
+      | 'expired'
+      | 'resource_not_granted'
+      | 'registration_changed'
+      | 'denied'
+      | 'timed_out'
     resource?: string
   }
   /** The grant does not cover what the endpoint needs. Known before anything is sent. */
@@ -82,6 +89,7 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   no_refresh_token: 'the access token has expired and there is no refresh token',
   expired: 'the credential has expired',
   resource_not_granted: 'the login did not include this resource',
+  registration_changed: 'the stored one belongs to another issuer or client',
   denied: 'the request was denied',
   timed_out: 'nobody finished the login in time',
 }

@@ -196,10 +196,6 @@ export const storeContract: readonly ContractCase[] = [
     ]
     for (const call of refused) await assert.rejects(call(), 'a closed backend still works')
   }),
-
-  rule('exclusion says what the backend can do', async (store) => {
-    assert.ok(store.exclusion === 'cas' || store.exclusion === 'none')
-  }),
 ]
 
 function rule(name: string, run: (store: StoreBackend, other: StoreBackend) => Promise<void>): ContractCase {

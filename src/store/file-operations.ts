@@ -51,7 +51,8 @@ export interface FileOperations {
   replaceBeside(path: string, bytes: Uint8Array): Promise<void>
 }
 
-const noFollow = fs.constants.O_NOFOLLOW ?? 0
+// Windows has no such flag; O_EXCL alone refuses an existing link there.
+const noFollow = (fs.constants as { O_NOFOLLOW?: number }).O_NOFOLLOW ?? 0
 const { O_WRONLY, O_CREAT, O_EXCL } = fs.constants
 
 /** The real file system. */

@@ -83,15 +83,24 @@ export class CredentialStore {
     return isFileBackend(this.#backend) ? this.#backend.path : 'the store'
   }
 
+  /** Whether a commit excludes every other committer; see `StoreBackend`. */
+  get exclusion(): 'cas' | 'none' {
+    return this.#backend.exclusion
+  }
+
   /** The credential, or null when there is none. An entry that is there and cannot be read rejects with `store_corrupt`. */
   async read(key: CredentialKey): Promise<Credential | null> {
     const name = keyName(key)
     return this.#decode(name, await this.#backend.read(name))
   }
 
-  /** Every entry without its secrets; one that cannot be read is listed as such and hides no other. */
-  async list(): Promise<readonly CredentialInfo[]> {
-    const names = (await this.#backend.keys()).filter((name) => !name.startsWith(':'))
+  /**
+   * Every entry without its secrets, or those of one provider. One that cannot be read is listed as such and hides no
+   * other.
+   */
+  async list(options: { readonly provider?: string } = {}): Promise<readonly CredentialInfo[]> {
+    const prefix = options.provider === undefined ? '' : `${options.provider}:`
+    const names = (await this.#backend.keys()).filter((name) => !name.startsWith(':') && name.startsWith(prefix))
     const infos = await Promise.all(names.map((name) => this.#info(name)))
     return infos.filter((info) => info !== null)
   }

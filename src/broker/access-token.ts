@@ -1,0 +1,117 @@
+import type { Credential, JsonObject, Secret } from '../credential.ts'
+import { declaredHosts, matchEndpoint } from '../endpoint.ts'
+import { AuthkeepError } from '../errors.ts'
+import type { Provider } from '../provider.ts'
+import type { Usable } from './decide.ts'
+
+/** A token that serves the target it was asked for. Prints as `[redacted]`. */
+export interface AccessToken {
+  readonly type: string
+  /** Unix milliseconds, or null where nothing says. */
+  readonly expiresAt: number | null
+  /** What the token can do, which may be more than was asked for. */
+  readonly scopes: readonly string[]
+  readonly resource: string | undefined
+  readonly account: string
+  /** The token itself. */
+  reveal(): string
+  /**
+   * The headers that carry it. With `request` given, only for a URL that the provider declares.
+   *
+   * @throws AuthkeepError `host_not_bound` when it does not, `not_supported` for a DPoP token
+   */
+  headers(request?: { method: string; url: string; nonce?: string }): Promise<Record<string, string>>
+}
+
+/** Where a token comes from, for its headers. */
+interface Origin {
+  readonly provider: Provider
+  readonly credential: Credential
+  /** The header templates of the endpoint. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export class BrokeredToken implements AccessToken {
+  readonly type: string
+  readonly expiresAt: number | null
+  readonly scopes: readonly string[]
+  readonly resource: string | undefined
+  readonly account: string
+  readonly #secret: Secret
+  readonly #origin: Origin
+
+  constructor(token: Usable, origin: Origin) {
+    // RFC 6750 §5.1.1: the type is case insensitive; the scheme in a header is commonly matched as if it were not.
+    this.type = /^bearer$/i.test(token.tokenType) ? 'Bearer' : token.tokenType
+    this.expiresAt = token.expiresAt
+    this.scopes = token.scopes
+    this.resource = token.resource ?? undefined
+    this.account = origin.credential.account
+    this.#secret = token.secret
+    this.#origin = origin
+  }
+
+  reveal(): string {
+    return this.#secret.reveal()
+  }
+
+  async headers(request?: { method: string; url: string; nonce?: string }): Promise<Record<string, string>> {
+    const { provider, headers, credential } = this.#origin
+    if (request !== undefined) assertBound(provider, new URL(request.url))
+    if (this.type !== 'Bearer') throw new AuthkeepError('not_supported', { feature: `A ${this.type} token` })
+    const idToken = credential.type === 'oauth' ? credential.idToken : undefined
+    const sources = { claims: idToken === undefined ? {} : claimsOf(idToken), metadata: credential.metadata ?? {} }
+    const extra = Object.entries(headers).flatMap(([name, template]) => {
+      const value = fill(template, sources)
+      return value === undefined ? [] : [[name, value]]
+    })
+    return { authorization: `Bearer ${this.reveal()}`, ...(Object.fromEntries(extra) as Record<string, string>) }
+  }
+
+  toString(): string {
+    return '[redacted]'
+  }
+
+  toJSON(): string {
+    return '[redacted]'
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `AccessToken { account: '${this.account}', token: [redacted] }`
+  }
+}
+
+/**
+ * A token goes only where its provider declares an endpoint.
+ *
+ * @throws AuthkeepError `host_not_bound`
+ */
+function assertBound(provider: Provider, url: URL): void {
+  const endpoints = provider.endpoints ?? []
+  if (matchEndpoint(endpoints, url) !== undefined) return
+  const declared = declaredHosts(endpoints)
+  throw new AuthkeepError('host_not_bound', { host: url.host, provider: provider.id, declared })
+}
+
+/** Claims of an ID token that was checked when it was stored. */
+function claimsOf(idToken: Secret): JsonObject {
+  try {
+    const payload = idToken.reveal().split('.')[1] ?? ''
+    return JSON.parse(Buffer.from(payload, 'base64url').toString()) as JsonObject
+  } catch {
+    // A hand-written entry may hold anything; a header whose claim is missing is left out.
+    return {}
+  }
+}
+
+/** `{claims.…}` and `{metadata.…}` replaced; undefined when one of them is missing, so that the header is left out. */
+function fill(template: string, sources: Readonly<Record<string, JsonObject>>): string | undefined {
+  const missing = new Set<string>()
+  const value = template.replace(/\{(claims|metadata)\.([^}]+)\}/g, (name, source: string, path: string) => {
+    const found = path.split('.').reduce<unknown>((at, step) => (at as JsonObject | undefined)?.[step], sources[source])
+    if (typeof found === 'string' || typeof found === 'number' || typeof found === 'boolean') return String(found)
+    missing.add(name)
+    return ''
+  })
+  return missing.size === 0 ? value : undefined
+}

@@ -1,0 +1,102 @@
+import { type Credential, type CredentialKey, fingerprint, type OAuthCredential } from '../credential.ts'
+import type { Requirement } from '../endpoint.ts'
+import { AuthkeepError } from '../errors.ts'
+import type { GrantAnswer } from '../grant/flow.ts'
+import type { Provider } from '../provider.ts'
+import { missingScopes, unionScopes } from '../scope.ts'
+import { withToken } from './refresh.ts'
+
+/** What a login should ask for. */
+export interface LoginPlan {
+  readonly scopes: readonly string[]
+  readonly resources: readonly string[]
+}
+
+/**
+ * What to ask for at a login. Pure. The scopes that the caller names, else the provider's; together with what the
+ * account has been granted already, so that a login for one more scope never takes another away; and the resource of
+ * every endpoint that these scopes can serve.
+ */
+export function planLogin(provider: Provider, requirement: Requirement, existing: Credential | null): LoginPlan {
+  const before = existing?.type === 'oauth' ? existing.grant : null
+  const named = requirement.endpoint === undefined && requirement.scopes.length > 0
+  const scopes = unionScopes(named ? [] : (provider.scopes ?? []), requirement.scopes, before?.scopes ?? [])
+  const reachable = (provider.endpoints ?? [])
+    .filter((endpoint) => missingScopes(endpoint.scopes ?? [], scopes, provider.implies).length === 0)
+    .flatMap(({ resource }) => (resource === undefined ? [] : [resource]))
+  const wanted = requirement.resource === null ? [] : [requirement.resource]
+  return { scopes, resources: [...new Set([...wanted, ...reachable, ...(before?.resources ?? [])])] }
+}
+
+/**
+ * The entry that a login makes, given what is there now. Pure, and run inside the store's update, so that it sees the
+ * entry as it is when it is replaced.
+ *
+ * @throws AuthkeepError `account_ambiguous` when the entry belongs to another subject, or is of another kind
+ */
+export function credentialFrom(
+  answer: GrantAnswer,
+  key: CredentialKey,
+  provider: Provider,
+  current: Credential | null,
+  now: number,
+): Credential {
+  const { account } = key
+  const metadata = current?.metadata === undefined ? {} : { metadata: current.metadata }
+  const common = { provider: provider.id, account, ...metadata }
+  if (current !== null && !isSameHolder(current, answer)) {
+    throw new AuthkeepError('account_ambiguous', { provider: provider.id, accounts: [account] })
+  }
+  switch (answer.type) {
+    case 'api_key':
+      return { type: 'api_key', ...common, key: answer.key }
+    case 'token':
+      return { type: 'token', ...common, token: answer.token, expiresAt: answer.expiresAt }
+    case 'oauth':
+      return oauthCredential(answer, common, provider, current?.type === 'oauth' ? current : null, now)
+  }
+}
+
+function oauthCredential(
+  answer: GrantAnswer & { type: 'oauth' },
+  common: Pick<OAuthCredential, 'provider' | 'account'>,
+  provider: Provider,
+  before: OAuthCredential | null,
+  now: number,
+): OAuthCredential {
+  const { token } = answer
+  const { refreshToken } = token
+  return withToken(
+    {
+      type: 'oauth',
+      ...common,
+      issuer: provider.issuer,
+      clientId: provider.client.id,
+      subject: token.subject ?? before?.subject ?? null,
+      grant: {
+        scopes: answer.scopes,
+        evidence: answer.evidence,
+        resources: answer.resources,
+        refreshToken,
+        refreshExpiresAt: token.refreshExpiresAt,
+        generation: (before?.grant.generation ?? 0) + 1,
+        obtainedAt: now,
+        state: 'live',
+        ...(refreshToken === null ? {} : { stateFor: fingerprint(refreshToken) }),
+        replays: 0,
+      },
+      tokens: [],
+      lease: null,
+    },
+    token,
+    now,
+  )
+}
+
+/** A login never puts one person, or one kind of credential, silently in the place of another. */
+function isSameHolder(current: Credential, answer: GrantAnswer): boolean {
+  if (current.type !== answer.type) return false
+  if (current.type !== 'oauth' || answer.type !== 'oauth') return true
+  const { subject } = answer.token
+  return current.subject === null || subject === null || current.subject === subject
+}

@@ -1,0 +1,372 @@
+import { abortable } from '../abort.ts'
+import {
+  type Credential,
+  type CredentialKey,
+  fingerprint,
+  keyName,
+  type OAuthCredential,
+  Secret,
+} from '../credential.ts'
+import type { Requirement, Target } from '../endpoint.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import type { GrantFlow } from '../grant/flow.ts'
+import { checkProvider, type Provider } from '../provider.ts'
+import { missingScopes } from '../scope.ts'
+import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
+import { type AccessToken, BrokeredToken } from './access-token.ts'
+import { credentialFrom, planLogin } from './authorize.ts'
+import { TokenCache } from './cache.ts'
+import { choose, readCredential } from './candidates.ts'
+import { decide, type Moment, marginOf, scopeMissing, type Usable } from './decide.ts'
+import { type Explanation, explainRoutes, explainUnknown } from './explain.ts'
+import { brokeredFetch } from './fetch.ts'
+import { defaultTiming, type RefreshTiming } from './lease.ts'
+import { Refresher } from './refresh.ts'
+import { type Route, routesTo } from './target.ts'
+
+export interface TokenSource {
+  getToken(options?: GetTokenOptions): Promise<AccessToken>
+}
+
+export interface GetTokenOptions {
+  /** How long the token must live on, in milliseconds. Default: 30 s, and at most a fifth of its lifetime. */
+  readonly minTtlMs?: number
+  /** The token that an API has just refused. N callers holding the same one cause one refresh, not N. */
+  readonly rejected?: string
+  /** Stops the waiting; it never interrupts a refresh that has been sent. */
+  readonly signal?: AbortSignal
+}
+
+/** Called when only a person can help. Not supported by this version. */
+export type AuthorizeHandler = (request: { readonly error: AuthkeepError; readonly target: Target }) => Promise<void>
+
+export interface Validation {
+  readonly valid: boolean | 'opaque'
+  readonly findings: readonly string[]
+}
+
+export interface TokenBrokerOptions {
+  readonly store: CredentialStore
+  readonly providers: readonly Provider[]
+  /** Default: the global one. */
+  readonly fetch?: typeof fetch
+  /** Unix milliseconds; default `Date.now`. */
+  readonly now?: () => number
+  readonly onAuthorize?: AuthorizeHandler
+  /** Time limits of a refresh; the defaults suit servers that answer within 20 s. */
+  readonly timing?: Partial<RefreshTiming>
+}
+
+/** How long a waiter sleeps before it looks whether the holder of a lease is still running. */
+const lookAtHolderEveryMs = 100
+
+/** A flight: everything that decides how one request is answered. */
+interface Flight {
+  readonly route: Route
+  readonly key: CredentialKey
+  readonly options: GetTokenOptions
+  readonly startedAt: number
+}
+
+/** The requests that wait for one credential. */
+interface Lineage {
+  tail: Promise<unknown>
+  readonly flights: Map<string, Promise<AccessToken>>
+}
+
+/**
+ * Hands every caller the right token for the endpoint it is about to call: from the store while one lives, by a single
+ * refresh when none does, and otherwise with an error that says what is missing and what to do. It never opens a browser.
+ */
+export class TokenBroker {
+  readonly #store: CredentialStore
+  readonly #providers: readonly Provider[]
+  readonly #fetch: typeof fetch
+  readonly #now: () => number
+  readonly #refresher: Refresher
+  readonly #cache = new TokenCache()
+  readonly #watch: Disposable
+  /** Per credential: one spender at a time, and requests that want the same share one place in its queue. */
+  readonly #lineages = new Map<
+    string,
+    { tail: Promise<unknown>; readonly flights: Map<string, Promise<AccessToken>> }
+  >()
+  #isClosed = false
+
+  /** @throws AuthkeepError `provider_invalid`; `not_supported` for `onAuthorize` */
+  constructor(options: TokenBrokerOptions) {
+    if (options.onAuthorize !== undefined) {
+      throw new AuthkeepError('not_supported', { feature: 'Asking a person from getToken (onAuthorize)' })
+    }
+    for (const provider of options.providers) checkProvider(provider, `provider ${provider.id}`)
+    this.#store = options.store
+    this.#providers = options.providers
+    this.#fetch = options.fetch ?? ((...request) => fetch(...request))
+    this.#now = options.now ?? Date.now
+    this.#refresher = new Refresher({
+      store: this.#store,
+      fetch: this.#fetch,
+      now: this.#now,
+      timing: { ...defaultTiming, ...options.timing },
+    })
+    this.#watch = this.#store.watch(() => this.#cache.clear())
+  }
+
+  /**
+   * The right token for a target.
+   *
+   * @throws AuthkeepError `authorization_required`, `scope_missing`, `grant_revoked`, `refresh_interrupted` (a person is
+   *   needed); `account_ambiguous`; `endpoint_unknown`, `provider_unknown`; `server_unavailable`, `server_rejected`,
+   *   `response_invalid`; `store_corrupt`, `store_failed`, `store_busy`. While a token still lives, a refresh that
+   *   fails never fails the caller.
+   */
+  async getToken(target: Target, options: GetTokenOptions = {}): Promise<AccessToken> {
+    const name = cacheName(target, options)
+    const cached = name === undefined ? undefined : this.#cache.fresh(name, this.#now())
+    if (cached !== undefined && !this.#isClosed) return cached
+    return abortable(this.#getToken(target, options, name), options.signal)
+  }
+
+  /** The same token again and again: for a client that wants to be given a function. */
+  source(target: Target): TokenSource {
+    return { getToken: (options) => this.getToken(target, options) }
+  }
+
+  /**
+   * Obtains a grant with a flow and stores it; until then everything stays as it was. Asks for what the target needs
+   * together with what the account has been granted before.
+   *
+   * @throws AuthkeepError `authorization_required` (denied, timed out), `account_ambiguous`, `redirect_unavailable`,
+   *   `server_unavailable`, `server_rejected`, `response_invalid`, `provider_unknown`, store errors
+   */
+  async authorize(
+    target: Target,
+    flow: GrantFlow,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<CredentialInfo> {
+    this.#assertOpen()
+    const [route] = routesTo(target, this.#providers)
+    if (route === undefined) throw new TypeError('no route')
+    const { provider, requirement } = route
+    const key = { provider: provider.id, account: route.account ?? (await this.#onlyAccount(provider)) }
+    const existing = await this.#store.read(key)
+    const plan = planLogin(provider, requirement, existing)
+    const answer = await flow.run({
+      provider,
+      ...plan,
+      account: key.account,
+      fetch: this.#fetch,
+      now: this.#now,
+      signal: options.signal,
+    })
+    const stored = await this.#store.update(key, (current) =>
+      credentialFrom(answer, key, provider, current, this.#now()),
+    )
+    if (stored === null) throw new TypeError('a login cannot store nothing')
+    return describeCredential(stored)
+  }
+
+  /**
+   * `fetch` with the right token attached. Only URLs that a provider declares can be asked for. This version does not
+   * yet retry after a refusal.
+   *
+   * @throws AuthkeepError as `getToken`; `host_not_bound`
+   */
+  async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
+    return brokeredFetch(this, this.#fetch, input, init)
+  }
+
+  /** @throws AuthkeepError `not_supported` */
+  async validate(_target: Target): Promise<Validation> {
+    throw new AuthkeepError('not_supported', { feature: 'Validating stored tokens' })
+  }
+
+  /** What would be done about a target now, by which credential, and why; and why every other one would not serve. */
+  async explain(target: Target): Promise<Explanation> {
+    this.#assertOpen()
+    const label = typeof target === 'string' || target instanceof URL ? String(target) : target.provider
+    try {
+      const routes = routesTo(target, this.#providers)
+      return await explainRoutes(label, routes, this.#store, (route) => this.#moment(route.provider, {}, this.#now()))
+    } catch (error) {
+      if (isAuthkeepError(error, 'endpoint_unknown')) return explainUnknown(label, error)
+      throw error
+    }
+  }
+
+  /** @throws AuthkeepError `not_supported` */
+  async revoke(_key: CredentialKey): Promise<{ revoked: boolean; reason?: string }> {
+    throw new AuthkeepError('not_supported', { feature: 'Revoking a grant' })
+  }
+
+  /** Lets refreshes that have been sent finish and be saved. Does not close the store. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#watch[Symbol.dispose]()
+    await Promise.allSettled([...this.#lineages.values()].map(({ tail }) => tail))
+    await this.#refresher.close()
+  }
+
+  // --- one request -----------------------------------------------------------------------------------------------
+
+  async #getToken(target: Target, options: GetTokenOptions, name: string | undefined): Promise<AccessToken> {
+    this.#assertOpen()
+    const startedAt = this.#now()
+    const confirmed = name === undefined ? undefined : await this.#confirm(name, startedAt)
+    if (confirmed !== undefined) return confirmed
+    const { route, info } = choose(...(await this.#candidates(target)))
+    const flight: Flight = { route, key: info, options, startedAt }
+    const credential = await readCredential(this.#store, info)
+    const moment = this.#moment(route.provider, options, startedAt)
+    const decision = decide(credential, route.requirement, moment)
+    if (decision.action === 'authorize') {
+      const token = await this.#stillLiving(flight, decision.error)
+      if (token !== null) return token
+      throw decision.error
+    }
+    if (decision.action !== 'use') return this.#enqueue(flight)
+    const token = present(decision.token, credential, route)
+    if (name !== undefined) {
+      const goodUntil = needsDecisionAt(decision.token)
+      this.#cache.remember(name, { token, key: info, credential, goodUntil })
+    }
+    return token
+  }
+
+  /** Looks at the one entry that a cached token came from: one stat, for a file. */
+  async #confirm(name: string, now: number): Promise<AccessToken | undefined> {
+    const key = this.#cache.keyOf(name)
+    if (key === undefined) return undefined
+    return this.#cache.confirmed(name, await this.#store.read(key), now)
+  }
+
+  async #candidates(target: Target): Promise<[readonly Route[], readonly CredentialInfo[]]> {
+    const routes = routesTo(target, this.#providers)
+    const providers = new Set(routes.map(({ provider }) => provider.id))
+    const infos = await Promise.all([...providers].map((provider) => this.#store.list({ provider })))
+    return [routes, infos.flat()]
+  }
+
+  /**
+   * Requests of one credential go one after the other, whatever scopes and resources they want: they would spend the
+   * same refresh token. Requests that want the same thing share one place.
+   */
+  #enqueue(flight: Flight): Promise<AccessToken> {
+    const lineage: Lineage = this.#lineages.get(keyName(flight.key)) ?? { tail: Promise.resolve(), flights: new Map() }
+    this.#lineages.set(keyName(flight.key), lineage)
+    const name = flightName(flight)
+    const underWay = lineage.flights.get(name)
+    if (underWay !== undefined) return underWay
+    const answer = lineage.tail.then(() => this.#serve(flight))
+    lineage.flights.set(name, answer)
+    lineage.tail = answer
+      .catch(() => undefined)
+      .finally(() => {
+        lineage.flights.delete(name)
+        if (lineage.flights.size === 0) this.#lineages.delete(keyName(flight.key))
+      })
+    return answer
+  }
+
+  /** Reads, decides, acts, and starts again, until there is a token or an error that says why there is none. */
+  async #serve(flight: Flight): Promise<AccessToken> {
+    const { route, key } = flight
+    const { provider, requirement } = route
+    let served: readonly string[] | undefined
+    for (;;) {
+      await this.#refresher.flush(key)
+      const credential = await readCredential(this.#store, key)
+      const moment = this.#moment(provider, flight.options, flight.startedAt)
+      const decision = decide(credential, requirement, moment)
+      if (decision.action === 'use') return present(decision.token, credential, route)
+      try {
+        if (decision.action === 'authorize') throw decision.error
+        if (decision.action !== 'refresh' || credential.type !== 'oauth') throw new TypeError('nothing to refresh')
+        if (served !== undefined) throw this.#notServed(credential, requirement, served, provider)
+        const verdict = this.#refresher.judge(credential, provider)
+        if (verdict.kind === 'wait') {
+          const timeoutMs = Math.min(verdict.forMs, lookAtHolderEveryMs)
+          await this.#store.waitForChange(key, credential, { timeoutMs })
+        } else if (verdict.kind === 'in_doubt') {
+          await this.#refresher.markInDoubt(credential)
+        } else {
+          const result = await this.#refresher.run(credential, decision, provider)
+          if (result.kind === 'served') served = result.token.scopes
+        }
+      } catch (error) {
+        const token = await this.#stillLiving(flight, error)
+        if (token !== null) return token
+        throw error
+      }
+    }
+  }
+
+  /** While a token lives, a refresh that failed is not the caller's problem. */
+  async #stillLiving({ route, key, options, startedAt }: Flight, error: unknown): Promise<AccessToken | null> {
+    if (!isAuthkeepError(error)) return null
+    const credential = await this.#store.read(key)
+    if (credential === null) return null
+    const moment = this.#moment(route.provider, { ...options, minTtlMs: 0 }, startedAt)
+    const decision = decide(credential, route.requirement, moment)
+    return decision.action === 'use' ? present(decision.token, credential, route) : null
+  }
+
+  /** The server answered, and what it gave does not serve: said as it is, and not asked for again and again. */
+  #notServed(
+    credential: OAuthCredential,
+    requirement: Requirement,
+    given: readonly string[],
+    provider: Provider,
+  ): AuthkeepError {
+    const missing = missingScopes(requirement.scopes, given, provider.implies)
+    if (missing.length > 0) return scopeMissing(credential, requirement, missing, false)
+    return new AuthkeepError('response_invalid', {
+      provider: provider.id,
+      status: 200,
+      what: 'the token it brings has expired already, or is not for this resource',
+    })
+  }
+
+  #moment(provider: Provider, options: GetTokenOptions, startedAt: number): Moment {
+    const { minTtlMs = null, rejected = null } = options
+    return { now: this.#now(), provider, minTtlMs, startedAt, rejected }
+  }
+
+  /** The account a login is for when none is named. */
+  async #onlyAccount(provider: Provider): Promise<string> {
+    const accounts = (await this.#store.list())
+      .filter((info) => info.provider === provider.id)
+      .map(({ account }) => account)
+    if (accounts.length > 1) throw new AuthkeepError('account_ambiguous', { provider: provider.id, accounts })
+    return accounts[0] ?? 'default'
+  }
+
+  #assertOpen(): void {
+    if (this.#isClosed) throw new TypeError('the broker is closed')
+  }
+}
+
+/** From when on a token is too close to its end to be handed out without a decision, Unix milliseconds. */
+function needsDecisionAt(token: Usable): number {
+  if (token.expiresAt === null) return Infinity
+  return token.expiresAt - marginOf(token, { minTtlMs: null, startedAt: Infinity })
+}
+
+function present(token: Usable, credential: Credential, { provider, headers }: Route): AccessToken {
+  return new BrokeredToken(token, { provider, credential, headers })
+}
+
+/** Requests with an ordinary wish are cached; one that names a refused token or a lifetime wants a decision. */
+function cacheName(target: Target, { rejected, minTtlMs }: GetTokenOptions): string | undefined {
+  if (rejected !== undefined || minTtlMs !== undefined) return undefined
+  if (typeof target === 'string') return target
+  if (target instanceof URL) return target.href
+  const { provider, account, resource, scopes } = target
+  return JSON.stringify([provider, account, resource, scopes, target.acrValues, target.maxAge])
+}
+
+function flightName({ route, options }: Flight): string {
+  const { scopes, resource } = route.requirement
+  const rejected = options.rejected === undefined ? null : fingerprint(new Secret(options.rejected))
+  return JSON.stringify([route.provider.id, scopes, resource, options.minTtlMs ?? null, rejected])
+}

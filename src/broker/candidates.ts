@@ -1,0 +1,60 @@
+import type { Credential, CredentialKey } from '../credential.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import type { CredentialInfo, CredentialStore } from '../store/store.ts'
+import type { Route } from './target.ts'
+
+/** A stored entry that one of the routes could use. */
+export interface Candidate {
+  readonly route: Route
+  readonly info: CredentialInfo
+}
+
+/** Every stored entry that is of a kind the route takes, and of the account asked for if one was. */
+export function candidatesFor(routes: readonly Route[], infos: readonly CredentialInfo[]): readonly Candidate[] {
+  return routes.flatMap((route) =>
+    infos
+      .filter(({ provider, account, type }) => {
+        if (provider !== route.provider.id || (route.account !== undefined && account !== route.account)) return false
+        return type === 'unreadable' || route.requirement.accepts.includes(type)
+      })
+      .map((info) => ({ route, info })),
+  )
+}
+
+/**
+ * The one entry to use. Several accounts are a question, not a guess.
+ *
+ * @throws AuthkeepError `authorization_required`, `account_ambiguous`
+ */
+export function choose(routes: readonly Route[], infos: readonly CredentialInfo[]): Candidate {
+  const candidates = candidatesFor(routes, infos)
+  const [first] = candidates
+  if (first === undefined) {
+    const route = routes[0]
+    const account = route?.account === undefined ? {} : { account: route.account }
+    const provider = route?.provider.id ?? ''
+    throw new AuthkeepError('authorization_required', { provider, ...account, reason: 'no_credential' })
+  }
+  const rivals = candidates.filter(({ route }) => route === first.route)
+  if (rivals.length > 1) {
+    const accounts = rivals.map(({ info }) => info.account).sort()
+    throw new AuthkeepError('account_ambiguous', { provider: first.route.provider.id, accounts })
+  }
+  return first
+}
+
+/** The entry behind a key, or the error that says a login is needed. */
+export async function readCredential(store: CredentialStore, key: CredentialKey): Promise<Credential> {
+  const credential = await store.read(key)
+  if (credential !== null) return credential
+  throw new AuthkeepError('authorization_required', {
+    provider: key.provider,
+    account: key.account,
+    reason: 'no_credential',
+  })
+}
+
+/** Whether an error is about one entry only. */
+export function isEntryProblem(error: unknown): boolean {
+  return isAuthkeepError(error, 'store_corrupt') && error.detail.key !== undefined
+}

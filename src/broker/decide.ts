@@ -1,0 +1,181 @@
+import { type Credential, fingerprint, type Grant, type OAuthCredential, type Secret } from '../credential.ts'
+import type { Requirement } from '../endpoint.ts'
+import { AuthkeepError } from '../errors.ts'
+import type { Provider } from '../provider.ts'
+import { missingScopes } from '../scope.ts'
+
+/** Everything a decision depends on besides the credential and the requirement. */
+export interface Moment {
+  /** Unix milliseconds. */
+  readonly now: number
+  readonly provider: Provider
+  /** How long a token must live on, in milliseconds; null: the default margin. */
+  readonly minTtlMs: number | null
+  /** When the call began: a token obtained since then satisfies any `minTtlMs`, or short-lived tokens would loop. */
+  readonly startedAt: number
+  /** An access token that an API has just refused. */
+  readonly rejected: string | null
+}
+
+/** A stored token that satisfies the requirement. */
+export interface Usable {
+  readonly secret: Secret
+  readonly tokenType: string
+  readonly scopes: readonly string[]
+  readonly resource: string | null
+  readonly expiresAt: number | null
+  readonly obtainedAt: number
+}
+
+export interface RefreshPlan {
+  readonly action: 'refresh'
+  /** The narrower scope to ask for, or null to leave the parameter out. */
+  readonly scopes: readonly string[] | null
+  readonly resource: string | null
+  /** The refresh token may have been spent already: this is the one second try. */
+  readonly isReplay: boolean
+}
+
+export type Decision =
+  | { readonly action: 'use'; readonly token: Usable }
+  | RefreshPlan
+  | { readonly action: 'exchange' }
+  | { readonly action: 'reissue' }
+  | { readonly action: 'authorize'; readonly error: AuthkeepError }
+
+const defaultMarginMs = 30_000
+/** A larger part of a short lifetime would make a fresh token look old. */
+const largestMarginShare = 0.2
+
+/**
+ * The one judgement of the project. Pure: what to do about a requirement, given a credential and a moment.
+ *
+ * `use` is never an expired, refused, wrong-resource or under-scoped token; `refresh` never asks for a scope or
+ * resource outside the grant, because some servers spend the refresh token even when they refuse (RFC 6749 §6).
+ */
+export function decide(credential: Credential, requirement: Requirement, moment: Moment): Decision {
+  const token = usableToken(credential, requirement, moment)
+  if (token !== null) return { action: 'use', token }
+  if (credential.type === 'oauth') return decideRefresh(credential, requirement, moment)
+  const { provider, account } = credential
+  return {
+    action: 'authorize',
+    error: new AuthkeepError('authorization_required', { provider, account, reason: 'expired' }),
+  }
+}
+
+/** The narrowest stored token that serves: least privilege among what there is. */
+function usableToken(credential: Credential, requirement: Requirement, moment: Moment): Usable | null {
+  const serving = tokensOf(credential).filter(
+    (token) =>
+      (credential.type !== 'oauth' || token.resource === requirement.resource) &&
+      (credential.type !== 'oauth' ||
+        missingScopes(requirement.scopes, token.scopes, moment.provider.implies).length === 0) &&
+      token.secret.reveal() !== moment.rejected &&
+      livesOn(token, moment),
+  )
+  return serving.reduce<Usable | null>((best, token) => (best === null || isBetter(token, best) ? token : best), null)
+}
+
+function isBetter(a: Usable, b: Usable): boolean {
+  return a.scopes.length === b.scopes.length
+    ? (a.expiresAt ?? Infinity) > (b.expiresAt ?? Infinity)
+    : a.scopes.length < b.scopes.length
+}
+
+function livesOn(token: Usable, moment: Moment): boolean {
+  if (token.expiresAt === null) return true
+  return token.expiresAt - moment.now > marginOf(token, moment)
+}
+
+/** How much life a token must have left, in milliseconds. */
+export function marginOf(token: Usable, moment: Pick<Moment, 'minTtlMs' | 'startedAt'>): number {
+  if (token.obtainedAt >= moment.startedAt || token.expiresAt === null) return 0
+  if (moment.minTtlMs !== null) return moment.minTtlMs
+  const lifetime = token.obtainedAt === 0 ? Infinity : token.expiresAt - token.obtainedAt
+  return Math.min(defaultMarginMs, lifetime * largestMarginShare)
+}
+
+function tokensOf(credential: Credential): readonly Usable[] {
+  const fixed = { tokenType: 'Bearer', scopes: [], resource: null, obtainedAt: 0 }
+  switch (credential.type) {
+    case 'api_key':
+      return [{ ...fixed, secret: credential.key, expiresAt: null }]
+    case 'token':
+      return [{ ...fixed, secret: credential.token, expiresAt: credential.expiresAt }]
+    case 'oauth':
+      return credential.tokens.map(({ accessToken, ...token }) => ({ ...token, secret: accessToken }))
+  }
+}
+
+function decideRefresh(credential: OAuthCredential, requirement: Requirement, moment: Moment): Decision {
+  const { grant, issuer, clientId } = credential
+  const who = { provider: credential.provider, account: credential.account }
+  const authorize = (error: AuthkeepError): Decision => ({ action: 'authorize', error })
+
+  if (issuer !== moment.provider.issuer || clientId !== moment.provider.client.id) {
+    return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'registration_changed' }))
+  }
+  const missing = missingScopes(requirement.scopes, grant.scopes, moment.provider.implies)
+  if (missing.length > 0) return authorize(scopeMissing(credential, requirement, missing))
+  const { resource } = requirement
+  if (resource !== null && !grant.resources.includes(resource)) {
+    return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'resource_not_granted', resource }))
+  }
+  if (grant.refreshToken === null) {
+    return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'no_refresh_token' }))
+  }
+  if (grant.refreshExpiresAt !== null && grant.refreshExpiresAt <= moment.now) {
+    return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'expired' }))
+  }
+  const state = stateOf(grant)
+  if (state === 'dead') {
+    return authorize(new AuthkeepError('grant_revoked', { ...who, generation: grant.generation }))
+  }
+  if (state === 'in_doubt' && !mayReplay(credential, moment)) {
+    const stage = grant.replays > 0 ? 'replayed' : 'sent'
+    return authorize(new AuthkeepError('refresh_interrupted', { ...who, since: grant.doubtSince ?? 0, stage }))
+  }
+  return { action: 'refresh', scopes: narrowed(requirement, moment), resource, isReplay: state === 'in_doubt' }
+}
+
+/** The state of the refresh token that is stored: what was noted about another one says nothing about it. */
+export function stateOf(grant: Grant): Grant['state'] {
+  if (grant.refreshToken === null || grant.stateFor === undefined) return grant.state
+  return grant.stateFor === fingerprint(grant.refreshToken) ? grant.state : 'live'
+}
+
+/**
+ * A refresh token in doubt may be sent once more: while the server declares that it forgives (a grace window, counted
+ * from the first claim), or when no access token lives that a server with reuse detection could take away.
+ */
+function mayReplay({ grant, tokens }: OAuthCredential, { now, provider }: Moment): boolean {
+  if (grant.replays > 0) return false
+  const rotation = provider.refresh?.rotation ?? 'strict'
+  if (typeof rotation === 'object' && now < (grant.doubtSince ?? 0) + rotation.graceMs) return true
+  return tokens.every(({ expiresAt }) => expiresAt !== null && expiresAt <= now)
+}
+
+/** Asked for only where the server is known to honour it: elsewhere a narrow answer can cost the grant its width. */
+function narrowed(requirement: Requirement, { provider }: Moment): readonly string[] | null {
+  if (provider.refresh?.narrowing !== 'honoured' || requirement.scopes.length === 0) return null
+  return requirement.scopes
+}
+
+/** The error for a grant, or a token, that does not cover what an endpoint needs. */
+export function scopeMissing(
+  credential: OAuthCredential,
+  requirement: Requirement,
+  missing: readonly string[],
+  obtainable = true,
+): AuthkeepError<'scope_missing'> {
+  return new AuthkeepError('scope_missing', {
+    provider: credential.provider,
+    account: credential.account,
+    ...(requirement.endpoint === undefined ? {} : { endpoint: requirement.endpoint }),
+    missing,
+    granted: credential.grant.scopes,
+    obtainable,
+    alternatives: [],
+  })
+}

@@ -1,0 +1,438 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import {
+  type Credential,
+  type CredentialKey,
+  fingerprint,
+  type JsonObject,
+  keyName,
+  type Lease,
+  type OAuthCredential,
+  Secret,
+  type StoredToken,
+} from '../credential.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { discover } from '../grant/discovery.ts'
+import type { TokenAnswer } from '../grant/flow.ts'
+import { revokeToken } from '../grant/revoke.ts'
+import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
+import { thisOwner, vitality } from '../owner.ts'
+import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
+import { scopeSet } from '../scope.ts'
+import type { CredentialStore } from '../store/store.ts'
+import type { RefreshPlan } from './decide.ts'
+import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
+
+export interface RefresherOptions {
+  readonly store: CredentialStore
+  readonly fetch: typeof fetch
+  readonly now: () => number
+  readonly timing: RefreshTiming
+}
+
+/** What one attempt came to; after each of them the caller reads and decides again. */
+export type RefreshResult =
+  /** A new access token is stored, durably. */
+  | { readonly kind: 'served'; readonly token: TokenAnswer }
+  /** Somebody else changed the entry, or took the lease: nothing of ours was spent. */
+  | { readonly kind: 'overtaken' }
+
+/** A refresh that was about to be sent too late into its lease. Nothing was spent. */
+class Abandoned extends Error {}
+
+/**
+ * Spends refresh tokens, one at a time per credential and never twice: claim a lease, note that the token is about to
+ * be sent, send it, store the successor before anything about the answer is judged. Every write is fenced: by the lease
+ * id while the token is unspent, by the spent token itself afterwards.
+ */
+export class Refresher {
+  readonly #store: CredentialStore
+  readonly #fetch: typeof fetch
+  readonly #now: () => number
+  readonly #timing: RefreshTiming
+  readonly #metadata = new Map<string, Promise<AuthorizationServerMetadata>>()
+  readonly #firstSeen = new Map<string, { readonly id: string; readonly at: number }>()
+  /** Successors that could not be stored: kept here and tried again until they are. */
+  readonly #unsaved = new Map<string, () => Promise<void>>()
+  readonly #stop = new AbortController()
+
+  constructor(options: RefresherOptions) {
+    this.#store = options.store
+    this.#fetch = options.fetch
+    this.#now = options.now
+    this.#timing = options.timing
+  }
+
+  /** What the lease on a credential means here and now. */
+  judge(credential: OAuthCredential, provider: Provider): LeaseVerdict {
+    const { lease } = credential
+    if (lease === null) return { kind: 'free' }
+    const name = keyName(credential)
+    let seen = this.#firstSeen.get(name)
+    if (seen?.id !== lease.id) {
+      seen = { id: lease.id, at: performance.now() }
+      this.#firstSeen.set(name, seen)
+    }
+    return judgeLease(credential, provider, {
+      vitality: vitality(lease.owner),
+      seenForMs: performance.now() - seen.at,
+      inDoubtWaitMs: this.#timing.inDoubtWaitMs,
+    })
+  }
+
+  /** Writes down that the refresh token of a lease whose holder is gone may have been spent. */
+  async markInDoubt(seen: OAuthCredential): Promise<void> {
+    const lease = seen.lease
+    await this.#change(seen, (current) =>
+      lease !== null && current.lease?.id === lease.id ? inDoubt(current, lease) : undefined,
+    )
+  }
+
+  /**
+   * One refresh, from claim to stored token.
+   *
+   * @throws AuthkeepError `server_unavailable`, `server_rejected`, `response_invalid`, `grant_revoked`, `store_failed`, `store_busy`
+   */
+  async run(seen: OAuthCredential, plan: RefreshPlan, provider: Provider): Promise<RefreshResult> {
+    // Before anything is claimed: a server that cannot even be discovered costs nothing.
+    const metadata = await this.#discover(provider)
+    const clock = new LeaseClock(this.#now)
+    const claimed = await this.#claim(seen)
+    if (claimed === null) return { kind: 'overtaken' }
+    const { lease, spent } = claimed
+    if (this.#isTooLate(clock)) {
+      await this.#giveBack(seen, lease)
+      return { kind: 'overtaken' }
+    }
+    if (!(await this.#markSent(seen, lease, plan))) return { kind: 'overtaken' }
+    const sending = { isUnsent: true }
+    try {
+      const outcome = await refresh({
+        provider,
+        metadata,
+        refreshToken: spent,
+        ...(plan.scopes === null ? {} : { scopes: plan.scopes }),
+        requestedScopes: plan.scopes ?? seen.grant.scopes,
+        resource: plan.resource,
+        expectedSubject: seen.subject,
+        fetch: this.#fetch,
+        now: this.#now,
+        timeoutMs: this.#timing.httpTimeoutMs,
+        beforeSend: () => {
+          if (this.#isTooLate(clock)) throw new Abandoned()
+          sending.isUnsent = false
+        },
+        onAnswer: (body) => this.#keepSuccessor(body, seen, lease, spent, { provider, metadata }),
+      })
+      return await this.#settle(outcome, { seen, lease, spent, plan, provider })
+    } catch (error) {
+      if (sending.isUnsent) await this.#giveBack(seen, lease)
+      if (error instanceof Abandoned) return { kind: 'overtaken' }
+      throw error
+    }
+  }
+
+  /** Tries again to store a successor that is still only in memory. Rejects while it cannot be. */
+  async flush(key: CredentialKey): Promise<void> {
+    await this.#unsaved.get(keyName(key))?.()
+  }
+
+  /** Stops retrying after one last attempt. */
+  async close(): Promise<void> {
+    this.#stop.abort()
+    await Promise.all([...this.#unsaved.values()].map((save) => save()))
+  }
+
+  // --- before the token is spent ---------------------------------------------------------------------------------
+
+  #discover(provider: Provider): Promise<AuthorizationServerMetadata> {
+    let metadata = this.#metadata.get(provider.issuer)
+    if (metadata === undefined) {
+      metadata = discover(provider, { fetch: this.#fetch })
+      this.#metadata.set(provider.issuer, metadata)
+      // A failure is not remembered.
+      metadata.catch(() => this.#metadata.delete(provider.issuer))
+    }
+    return metadata
+  }
+
+  /**
+   * Commits the lease. That this write is durable is also the proof that the store can be written: a read-only or full
+   * one fails here, with the token unspent.
+   */
+  async #claim(seen: OAuthCredential): Promise<{ lease: Lease; spent: Secret } | null> {
+    const spent = seen.grant.refreshToken
+    if (spent === null) return null
+    const lease = claimLease(seen, thisOwner(), this.#now(), this.#timing.leaseMs)
+    const stored = await this.#change(seen, (current) =>
+      current.lease?.id === seen.lease?.id && holds(current, spent) ? { ...current, lease } : undefined,
+    )
+    if (!isHolder(stored, lease)) return null
+    if (this.#store.exclusion === 'cas') return { lease, spent }
+    // Nobody excludes other writers here: if another claim came in at the same time, the later one stands, for both.
+    await delay(100 + Math.random() * 200)
+    return isHolder(await this.#store.read(seen), lease) ? { lease, spent } : null
+  }
+
+  #isTooLate(clock: LeaseClock): boolean {
+    const { leaseMs, httpTimeoutMs, commitAllowanceMs } = this.#timing
+    return leaseMs - clock.elapsedMs() < httpTimeoutMs + commitAllowanceMs
+  }
+
+  /**
+   * From here on the token counts as maybe spent, and a replay as made. The padding has done its work: the next write
+   * is larger by the successor and smaller by the padding.
+   */
+  async #markSent(seen: OAuthCredential, lease: Lease, plan: RefreshPlan): Promise<boolean> {
+    const { padding: _, ...rest } = lease
+    const sentAt = this.#now()
+    const stored = await this.#change(seen, (current) => {
+      if (current.lease?.id !== lease.id) return undefined
+      const replays = current.grant.replays + (plan.isReplay ? 1 : 0)
+      return { ...current, lease: { ...rest, sentAt }, grant: { ...current.grant, replays } }
+    })
+    return isHolder(stored, lease) && stored.lease?.sentAt === sentAt
+  }
+
+  /** The refresh token was not spent, and a replay of it was not made. */
+  async #giveBack(seen: OAuthCredential, lease: Lease): Promise<void> {
+    await this.#change(seen, (current) => {
+      if (current.lease?.id !== lease.id) return undefined
+      return { ...current, lease: null, grant: { ...current.grant, replays: seen.grant.replays } }
+    })
+  }
+
+  // --- the answer is here ----------------------------------------------------------------------------------------
+
+  /** Persist first, judge second: whatever else is wrong with this answer, its refresh token is the only one left. */
+  async #keepSuccessor(
+    body: JsonObject,
+    seen: OAuthCredential,
+    lease: Lease,
+    spent: Secret,
+    server: { provider: Provider; metadata: AuthorizationServerMetadata },
+  ): Promise<void> {
+    const value = body['refresh_token']
+    if (typeof value !== 'string' || value === '' || value === spent.reveal()) return
+    const successor = new Secret(value)
+    const at = this.#now()
+    const save = async (keepsLease: boolean): Promise<void> => {
+      const stored = await this.#store.update(seen, (current) => {
+        const next = withSuccessor(current, { seen, lease, spent, successor, at })
+        return keepsLease || next?.lease?.id !== lease.id ? next : { ...next, lease: null }
+      })
+      // Logged out meanwhile: a token nobody will ever use must not stay valid.
+      if (stored === null) {
+        await revokeToken({ ...server, token: successor, hint: 'refresh_token', fetch: this.#fetch, timeoutMs: 5_000 })
+      }
+    }
+    try {
+      await save(true)
+    } catch (error) {
+      this.#keepTrying(keyName(seen), () => save(false))
+      throw spentError(error)
+    }
+  }
+
+  #keepTrying(name: string, save: () => Promise<void>): void {
+    const once = async (): Promise<void> => {
+      try {
+        await save()
+        if (this.#unsaved.get(name) === once) this.#unsaved.delete(name)
+      } catch (error) {
+        throw spentError(error)
+      }
+    }
+    this.#unsaved.set(name, once)
+    void this.#retry(name, once)
+  }
+
+  async #retry(name: string, once: () => Promise<void>): Promise<void> {
+    for (let pauseMs = 50; this.#unsaved.get(name) === once; pauseMs = Math.min(pauseMs * 2, 5_000)) {
+      try {
+        await delay(pauseMs, undefined, { signal: this.#stop.signal })
+        await once()
+      } catch {
+        // Still not to be stored, or stopped: the callers hear of it from flush(), and close() tries a last time.
+        if (this.#stop.signal.aborted) return
+      }
+    }
+  }
+
+  async #settle(
+    outcome: RefreshOutcome,
+    context: { seen: OAuthCredential; lease: Lease; spent: Secret; plan: RefreshPlan; provider: Provider },
+  ): Promise<RefreshResult> {
+    const { seen, lease, spent, plan, provider } = context
+    const name = seen.provider
+    switch (outcome.kind) {
+      case 'served':
+        await this.#keepToken(seen, lease, outcome.answer)
+        return { kind: 'served', token: outcome.answer }
+      case 'not_sent':
+        await this.#giveBack(seen, lease)
+        throw new AuthkeepError('server_unavailable', { provider: name, cause: outcome.cause, sent: false })
+      case 'limited':
+        await this.#giveBack(seen, lease)
+        throw new AuthkeepError('server_unavailable', {
+          ...{ provider: name, status: outcome.status, cause: outcome.cause, sent: true },
+          ...(outcome.retryAfterMs === undefined ? {} : { retryAfterMs: outcome.retryAfterMs }),
+        })
+      case 'refused':
+        await this.#giveBack(seen, lease)
+        throw serverRejected(name, outcome)
+      case 'invalid':
+        await this.#change(seen, (current) =>
+          current.lease?.id === lease.id ? { ...current, lease: null } : undefined,
+        )
+        throw new AuthkeepError('response_invalid', { provider: name, status: outcome.status, what: outcome.what })
+      case 'rejected':
+        return this.#bury(seen, lease, spent)
+      case 'ambiguous':
+        if (plan.isReplay && outcome.status === 400) return this.#bury(seen, lease, spent)
+        await this.#change(seen, (current) => {
+          if (current.lease?.id !== lease.id) return undefined
+          return spendsNothing(provider) ? { ...current, lease: null } : inDoubt(current, lease)
+        })
+        throw new AuthkeepError('server_unavailable', {
+          ...{ provider: name, cause: outcome.cause, sent: true },
+          ...(outcome.status === undefined ? {} : { status: outcome.status }),
+        })
+    }
+  }
+
+  /** Adds the access token. If the entry has moved on to another refresh token, what is stored there is newer. */
+  async #keepToken(seen: OAuthCredential, lease: Lease, answer: TokenAnswer): Promise<void> {
+    const now = this.#now()
+    await this.#change(seen, (current) => {
+      if (current.lease?.id !== lease.id) return undefined
+      const { doubtSince: _, ...grant } = current.grant
+      return { ...withToken({ ...current, grant: { ...grant, state: 'live', replays: 0 } }, answer, now), lease: null }
+    })
+  }
+
+  /**
+   * The server says that the refresh token is dead. Nothing is deleted: the mark speaks of this token only, and only
+   * while it is the stored one. A second successor, where a grace window gave one, gets its one try.
+   */
+  async #bury(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<RefreshResult> {
+    const stored = await this.#change(seen, (current) => {
+      if (!holds(current, spent)) return undefined
+      const { spare, doubtSince: _, ...grant } = current.grant
+      const next = current.lease?.id === lease.id ? { ...current, lease: null } : current
+      return spare === undefined
+        ? { ...next, grant: { ...grant, state: 'dead', stateFor: fingerprint(spent) } }
+        : {
+            ...next,
+            grant: { ...grant, ...spare, state: 'live', stateFor: fingerprint(spare.refreshToken), replays: 0 },
+          }
+    })
+    if (stored === null || !holds(stored, spent)) return { kind: 'overtaken' }
+    throw new AuthkeepError('grant_revoked', {
+      provider: seen.provider,
+      account: seen.account,
+      generation: stored.grant.generation,
+    })
+  }
+
+  /** An update that leaves alone whatever is not an OAuth credential. */
+  async #change(
+    key: CredentialKey,
+    fn: (current: OAuthCredential) => OAuthCredential | undefined,
+  ): Promise<OAuthCredential | null> {
+    const stored = await this.#store.update(key, (current) => (current?.type === 'oauth' ? fn(current) : undefined))
+    return stored?.type === 'oauth' ? stored : null
+  }
+}
+
+// --- pure changes of a credential ----------------------------------------------------------------------------------
+
+function holds(credential: OAuthCredential, refreshToken: Secret): boolean {
+  return credential.grant.refreshToken?.reveal() === refreshToken.reveal()
+}
+
+function isHolder(credential: Credential | null, lease: Lease): credential is OAuthCredential {
+  return credential?.type === 'oauth' && credential.lease?.id === lease.id
+}
+
+function inDoubt(credential: OAuthCredential, lease: Lease): OAuthCredential {
+  const { grant } = credential
+  return {
+    ...credential,
+    lease: null,
+    grant: { ...grant, state: 'in_doubt', stateFor: lease.token, doubtSince: lease.claimedAt },
+  }
+}
+
+/**
+ * The entry with the successor in it. The fence is the token, not the lease: as long as the stored refresh token is the
+ * one that was spent, its successor belongs there. If another successor is there already (a grace window), the one that
+ * came later is the primary and the other is kept. Undefined: the entry is gone, or is no business of ours.
+ */
+function withSuccessor(
+  current: Credential | null,
+  made: { seen: OAuthCredential; lease: Lease; spent: Secret; successor: Secret; at: number },
+): OAuthCredential | undefined {
+  if (current?.type !== 'oauth') return undefined
+  const { lease, spent, successor, at } = made
+  const { doubtSince: _, ...grant } = current.grant
+  const primary = { refreshToken: successor, obtainedAt: at }
+  if (holds(current, spent)) {
+    const token = fingerprint(successor)
+    const live = { state: 'live', stateFor: token, replays: 0, refreshExpiresAt: null } as const
+    return {
+      ...current,
+      grant: { ...grant, ...primary, ...live, generation: grant.generation + 1 },
+      // Still ours, and on the new token: if we die before the access token is stored, the new one is known unspent.
+      lease: current.lease?.id === lease.id ? { ...current.lease, token, sentAt: null } : current.lease,
+    }
+  }
+  const isSameLineage = current.subject === made.seen.subject && current.clientId === made.seen.clientId
+  if (!isSameLineage || grant.refreshToken === null || holds(current, successor)) return undefined
+  if (grant.obtainedAt > at) return { ...current, grant: { ...current.grant, spare: primary } }
+  const spare = { refreshToken: grant.refreshToken, obtainedAt: grant.obtainedAt }
+  return {
+    ...current,
+    grant: { ...grant, ...primary, spare, state: 'live', stateFor: fingerprint(successor), replays: 0 },
+  }
+}
+
+/** The entry with a new access token: it replaces one for the same resource and scopes, and expired ones go. */
+export function withToken(credential: OAuthCredential, answer: TokenAnswer, now: number): OAuthCredential {
+  const token: StoredToken = {
+    accessToken: answer.accessToken,
+    tokenType: answer.tokenType,
+    scopes: answer.scopes,
+    resource: answer.resource,
+    expiresAt: answer.expiresAt,
+    obtainedAt: answer.obtainedAt,
+    evidence: answer.evidence,
+  }
+  const others = credential.tokens.filter(
+    (other) => (other.expiresAt === null || other.expiresAt > now) && !isSameRoute(other, token),
+  )
+  return {
+    ...credential,
+    subject: credential.subject ?? answer.subject,
+    grant: { ...credential.grant, refreshExpiresAt: answer.refreshExpiresAt ?? credential.grant.refreshExpiresAt },
+    tokens: [...others, token],
+    ...(answer.idToken === null ? {} : { idToken: answer.idToken }),
+  }
+}
+
+function isSameRoute(a: StoredToken, b: StoredToken): boolean {
+  return a.resource === b.resource && scopeSet(a.scopes).join(' ') === scopeSet(b.scopes).join(' ')
+}
+
+function serverRejected(provider: string, outcome: RefreshOutcome & { kind: 'refused' }): AuthkeepError {
+  const { status, error, description } = outcome
+  return new AuthkeepError('server_rejected', {
+    ...{ provider, status, error },
+    ...(description === undefined ? {} : { description }),
+  })
+}
+
+/** A store error after the token was sent says so: its remedy is to make room, not to log in. */
+function spentError(error: unknown): unknown {
+  if (!isAuthkeepError(error, 'store_failed')) return error
+  return new AuthkeepError('store_failed', { ...error.detail, unspent: false })
+}

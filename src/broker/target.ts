@@ -1,0 +1,94 @@
+import type { CredentialKind, Endpoint, Requirement, Target } from '../endpoint.ts'
+import { compilePattern, matchEndpoint, requirementOf } from '../endpoint.ts'
+import { AuthkeepError } from '../errors.ts'
+import type { Provider } from '../provider.ts'
+import { scopeSet } from '../scope.ts'
+
+/** One way to serve a target: a provider and what its endpoint needs. */
+export interface Route {
+  readonly provider: Provider
+  readonly requirement: Requirement
+  readonly account: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/**
+ * The routes to a target, the most specific first. A URL is matched against every provider's endpoints.
+ *
+ * @throws AuthkeepError `endpoint_unknown`, `provider_unknown`; TypeError for what is no target; `not_supported`
+ */
+export function routesTo(target: Target, providers: readonly Provider[]): readonly Route[] {
+  return typeof target === 'string' || target instanceof URL
+    ? routesToUrl(target, providers)
+    : [routeTo(target, providers)]
+}
+
+function routesToUrl(target: URL | string, providers: readonly Provider[]): readonly Route[] {
+  if (!URL.canParse(String(target))) throw new TypeError('a target is a URL or names a provider')
+  const url = new URL(target)
+  const matches = providers.flatMap((provider) => {
+    const endpoint = matchEndpoint(provider.endpoints ?? [], url)
+    return endpoint === undefined ? [] : [{ provider, endpoint }]
+  })
+  if (matches.length === 0) {
+    const asked = `${url.origin}${url.pathname}`
+    const near = nearestEndpoint(url, providers)
+    throw new AuthkeepError('endpoint_unknown', { asked, ...(near === undefined ? {} : { nearest: near }) })
+  }
+  return matches
+    .sort((a, b) => compilePattern(b.endpoint.url).weight - compilePattern(a.endpoint.url).weight)
+    .map(({ provider, endpoint }) => routeOf(provider, endpoint))
+}
+
+function routeOf(provider: Provider, endpoint: Endpoint): Route {
+  return { provider, requirement: requirementOf(endpoint), account: undefined, headers: endpoint.headers ?? {} }
+}
+
+const anyKind: readonly CredentialKind[] = ['oauth', 'token', 'api_key']
+
+function routeTo(target: Exclude<Target, URL | string>, providers: readonly Provider[]): Route {
+  if (target.acrValues !== undefined || target.maxAge !== undefined) {
+    throw new AuthkeepError('not_supported', { feature: 'Asking for a fresher or stronger login (acrValues, maxAge)' })
+  }
+  const provider = findProvider(target.provider, providers)
+  const requirement = { scopes: scopeSet(target.scopes ?? []), resource: target.resource ?? null, accepts: anyKind }
+  return { provider, requirement, account: target.account, headers: {} }
+}
+
+/** @throws AuthkeepError `provider_unknown` */
+export function findProvider(id: string, providers: readonly Provider[]): Provider {
+  const provider = providers.find((one) => one.id === id)
+  if (provider !== undefined) return provider
+  const near = nearestName(
+    id,
+    providers.map((one) => one.id),
+  )
+  throw new AuthkeepError('provider_unknown', { asked: id, ...(near === undefined ? {} : { nearest: near }) })
+}
+
+function nearestEndpoint(url: URL, providers: readonly Provider[]): string | undefined {
+  const declared = providers.flatMap(({ endpoints }) => (endpoints ?? []).map((endpoint) => endpoint.url))
+  const sameHost = declared.filter((pattern) => URL.canParse(pattern) && new URL(pattern).host === url.host)
+  return nearestName(url.href, sameHost.length > 0 ? sameHost : declared, Infinity)
+}
+
+/** The name that takes the fewest edits, if it takes no more than a third of the name. */
+function nearestName(asked: string, names: readonly string[], limit = Math.ceil(asked.length / 3)): string | undefined {
+  const ranked = names
+    .map((name) => ({ name, distance: editDistance(asked, name) }))
+    .sort((a, b) => a.distance - b.distance)
+  const best = ranked[0]
+  return best !== undefined && best.distance <= limit ? best.name : undefined
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 0; i < a.length; i++) {
+    const next = [i + 1]
+    for (let j = 0; j < b.length; j++) {
+      next.push(Math.min((row[j] ?? 0) + (a[i] === b[j] ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}

@@ -1,0 +1,46 @@
+export type { AccessToken } from './broker/access-token.ts'
+export {
+  type AuthorizeHandler,
+  type GetTokenOptions,
+  TokenBroker,
+  type TokenBrokerOptions,
+  type TokenSource,
+  type Validation,
+} from './broker/broker.ts'
+export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
+export type { RefreshTiming } from './broker/lease.ts'
+export {
+  type ApiKeyCredential,
+  type Credential,
+  type CredentialKey,
+  type Evidence,
+  type Grant,
+  type Json,
+  type JsonObject,
+  type Lease,
+  type OAuthCredential,
+  type Owner,
+  Secret,
+  type StoredToken,
+  type TokenCredential,
+} from './credential.ts'
+export type { CredentialKind, Endpoint, Requirement, Target } from './endpoint.ts'
+export { AuthkeepError, type ErrorCode, type ErrorDetails, isAuthkeepError, type Remedy } from './errors.ts'
+export type { Document, Entry, Format } from './formats/format.ts'
+export { nativeFormat } from './formats/native.ts'
+export { type ApiKeyOptions, apiKeyFlow } from './grant/api-key.ts'
+export { type ClientCredentialsOptions, clientCredentialsFlow } from './grant/client-credentials.ts'
+export { type DeviceOptions, deviceFlow } from './grant/device-code.ts'
+export type { GrantAnswer, GrantFlow, GrantRequest, TokenAnswer } from './grant/flow.ts'
+export { type LoopbackOptions, loopbackFlow } from './grant/loopback.ts'
+export { type PasteOptions, pasteFlow } from './grant/paste.ts'
+export { defaultStorePath, homeDirectory } from './home.ts'
+export type { AuthorizationServerMetadata, Narrowing, Provider, ProviderClient } from './provider.ts'
+export { loadProvider, loadProviders, saveProvider } from './provider-files.ts'
+export { parseProvider } from './provider-schema.ts'
+export { formatScope, missingScopes, parseScope, scopeSet, unionScopes } from './scope.ts'
+export { type Change, type CommitResult, memoryBackend, type StoreBackend, type Versioned } from './store/backend.ts'
+export type { Backup, StoreEvent, StoreReport } from './store/events.ts'
+export { type FileBackend, type FileBackendOptions, fileBackend } from './store/file.ts'
+export type { FileOperations, FileStat } from './store/file-operations.ts'
+export { type CredentialInfo, CredentialStore, type OpenStoreOptions, openStore } from './store/store.ts'
