@@ -1,7 +1,7 @@
 import { Secret } from '../credential.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
-import { formatScope, missingScopes, unionScopes } from '../scope.ts'
+import { formatScope, unionScopes } from '../scope.ts'
 import { printable } from './classify.ts'
 import { configure, keepKeys } from './discovery.ts'
 import type { GrantAnswer, TokenAnswer } from './flow.ts'
@@ -118,28 +118,34 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Extract<Gran
     throw new TypeError('an exchange has an answer')
   const context = { requestedScopes: scopes, resource, subject, obtainedAt: answered.at }
   const token = tokenAnswer(answered.answer.body, context)
-  return { type: 'oauth', ...grantedScopes(token, scopes, resources), resources, token }
+  return { type: 'oauth', ...grantedScopes(token, prepared), resources, token }
 }
 
 /**
  * What the whole grant covers, as far as the first token tells. Servers leave `openid` and `offline_access` out of the
  * `scope` of a token for a resource; the ID token and the refresh token prove them. With several resources that
- * `scope` is the first resource's share only (RFC 8707 §2.2), and nothing in the answer says what became of the rest:
- * then everything asked for is assumed to be granted, and `evidence` says so.
+ * `scope` is the first resource's share only (RFC 8707 §2.2): about scopes that the provider's endpoints declare for
+ * that resource alone it is final, the rest of what was asked for is assumed, and `evidence` says so.
  */
 function grantedScopes(
   token: TokenAnswer,
-  requested: readonly string[],
-  resources: readonly string[],
+  { provider, scopes: requested, resources }: AuthorizationRequest,
 ): Pick<Extract<GrantAnswer, { type: 'oauth' }>, 'scopes' | 'evidence'> {
   if (token.evidence === 'assumed') return { scopes: token.scopes, evidence: 'assumed' }
-  const proven = new Set(token.scopes)
-  if (token.idToken !== null && requested.includes('openid')) proven.add('openid')
-  if (token.refreshToken !== null && requested.includes('offline_access')) proven.add('offline_access')
-  const shown = unionScopes([...proven])
-  if (resources.length <= 1 || missingScopes(requested, shown).length === 0)
-    return { scopes: shown, evidence: 'response' }
-  return { scopes: unionScopes(shown, requested), evidence: 'assumed' }
+  const shown = new Set(token.scopes)
+  if (token.idToken !== null && requested.includes('openid')) shown.add('openid')
+  if (token.refreshToken !== null && requested.includes('offline_access')) shown.add('offline_access')
+  const elsewhere = new Set(resources.slice(1).flatMap((resource) => declaredScopes(provider, resource)))
+  const final = declaredScopes(provider, resources[0]).filter((scope) => !elsewhere.has(scope))
+  const open = resources.length <= 1 ? [] : requested.filter((scope) => !shown.has(scope) && !final.includes(scope))
+  return { scopes: unionScopes([...shown], open), evidence: open.length === 0 ? 'response' : 'assumed' }
+}
+
+/** The scopes that the provider's endpoints need at a resource. */
+function declaredScopes(provider: Provider, resource: string | undefined): readonly string[] {
+  return (provider.endpoints ?? []).flatMap((endpoint) =>
+    endpoint.resource === resource ? (endpoint.scopes ?? []) : [],
+  )
 }
 
 function checkRedirect({ prepared, callback, account }: CodeExchange): void {
