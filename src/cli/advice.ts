@@ -1,0 +1,129 @@
+import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
+import { UsageError } from './context.ts'
+
+/** What was being done when an error came up; what advice is worded with. */
+export interface Situation {
+  /** The command line, without `authkeep`, as it was typed. */
+  readonly typed: readonly string[]
+  /** The command's name, once it is known. */
+  readonly command: string | undefined
+  /** `--home dir`, where it was given, so that an advised command does the same. */
+  readonly homeOption: readonly string[]
+  /** Whether the person has cancelled. */
+  readonly cancelled: boolean
+}
+
+/** How an error is told: what happened in a sentence, what to do next in a line, and the exit code. */
+export interface Advice {
+  readonly exitCode: number
+  readonly code: string
+  readonly remedy: Remedy
+  readonly message: string
+  readonly detail: unknown
+  readonly next: string
+}
+
+const exitCodes: Readonly<Record<Remedy, number>> = { fix: 1, choose: 1, authorize: 4, retry: 75 }
+
+/** Everything the command line says about an error. Pure; never a stack, never what a lower layer printed. */
+export function adviseOn(error: unknown, situation: Situation): Advice {
+  const again = commandLine(situation.typed)
+  if (situation.cancelled) {
+    const next = `Nothing was lost; to begin again: ${again}`
+    return { exitCode: 2, code: 'cancelled', remedy: 'retry', message: 'Cancelled.', detail: {}, next }
+  }
+  if (isAuthkeepError(error)) {
+    const { code, remedy, message, detail } = error
+    return { exitCode: exitCodes[remedy], code, remedy, message, detail, next: nextStep(error, situation) }
+  }
+  const shared = { exitCode: 1, remedy: 'fix', detail: {} } as const
+  if (error instanceof UsageError) {
+    const help = situation.command === undefined ? ['--help'] : [...situation.command.split(' '), '--help']
+    return { ...shared, code: 'usage', message: error.message, next: `See ${commandLine(help)}` }
+  }
+  // The message of an error that is not ours may quote anything, a token included: its class has to do.
+  const name = error instanceof Error ? error.name : typeof error
+  const message = `Something unexpected happened (${name}).`
+  return { ...shared, code: 'unexpected', message, next: 'This is a bug in authkeep; please report what you did.' }
+}
+
+/** A command line that does what it says when it is pasted into a shell. */
+export function commandLine(words: readonly string[]): string {
+  const quote = (word: string): string =>
+    /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
+  return ['authkeep', ...words.map(quote)].join(' ')
+}
+
+/** The login that would help. */
+export function loginCommand(
+  wanted: { provider: string; account?: string; resource?: string; scopes?: readonly string[] },
+  homeOption: readonly string[] = [],
+): string {
+  const { provider, account = 'default', resource, scopes = [] } = wanted
+  return commandLine([
+    'login',
+    provider,
+    ...(account === 'default' ? [] : ['--account', account]),
+    ...scopes.flatMap((scope) => ['--scope', scope]),
+    ...(resource === undefined ? [] : ['--resource', resource]),
+    ...homeOption,
+  ])
+}
+
+const steps: {
+  readonly [C in keyof ErrorDetails]: (detail: ErrorDetails[C], situation: Situation) => string
+} = {
+  authorization_required: (detail, { homeOption }) => `Log in: ${loginCommand(detail, homeOption)}`,
+  scope_missing: (detail, { homeOption }) => {
+    if (detail.obtainable) return `Log in for more: ${loginCommand({ ...detail, scopes: detail.missing }, homeOption)}`
+    return `No login can bring this: check the scopes of the endpoint in the provider file of ${detail.provider}`
+  },
+  grant_revoked: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
+  refresh_interrupted: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
+  step_up_required: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
+  account_ambiguous: ({ provider, accounts: [first = 'name'] }, { typed, command, homeOption }) =>
+    command === 'login'
+      ? `Give this login a name of its own: ${loginCommand({ provider, account: `${first}-2` }, homeOption)}`
+      : `Name one: ${commandLine([...typed, '--account', first])}`,
+  provider_unknown: (_, { homeOption }) =>
+    `See ${commandLine(['providers', 'list', ...homeOption])}, or add it: ${commandLine(['providers', 'add', 'file.json', ...homeOption])}`,
+  endpoint_unknown: (_, { homeOption }) =>
+    `Declare the endpoint in its provider's file, then: ${commandLine(['providers', 'add', 'file.json', '--replace', ...homeOption])}`,
+  provider_invalid: (_, { typed }) => `Correct the file, then: ${commandLine(typed)}`,
+  host_not_bound: ({ host, provider }) =>
+    `If ${host} is to be trusted, declare an endpoint for it in the provider file of ${provider}`,
+  redirect_unavailable: (_, { typed }) => `Finish the other login or free the port, then: ${commandLine(typed)}`,
+  server_unavailable: ({ retryAfterMs }, { typed }) =>
+    `Try again${retryAfterMs === undefined ? '' : ` in ${Math.ceil(retryAfterMs / 1_000)} s`}: ${commandLine(typed)}`,
+  server_rejected: ({ provider }, { homeOption }) =>
+    `Check the client and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`,
+  response_invalid: ({ provider }, { homeOption }) =>
+    `Check the issuer and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`,
+  edge_challenge: ({ host, alternatives }) =>
+    alternatives.length > 0 ? `Try ${alternatives.join(' or ')}` : `Try from a network that ${host} trusts`,
+  store_busy: (_, { typed }) => `Try again: ${commandLine(typed)}`,
+  store_corrupt: ({ path, key, quarantine }) => {
+    if (quarantine !== undefined) return `What was there is kept in ${quarantine}; repair it and put it back`
+    if (key !== undefined) return `Correct or remove the entry ${key} in ${path}; no other entry is affected`
+    return `Correct ${path}, or move it away and log in again; authkeep has changed nothing`
+  },
+  store_failed: ({ path, errno }, { typed }) => `${causes[errno] ?? `See to ${path}`}, then: ${commandLine(typed)}`,
+  write_indeterminate: (_, { typed }) => `Try again: ${commandLine(typed)}`,
+  key_missing: ({ keyId, keyProvider }) => `Bring the key ${keyId} back to ${keyProvider}; no other can open the file`,
+  keychain_unavailable: ({ keyProvider }, { typed }) => `Unlock or start ${keyProvider}, then: ${commandLine(typed)}`,
+  not_supported: (_, { command }) =>
+    `See ${commandLine(command === undefined ? ['--help'] : [...command.split(' '), '--help'])}`,
+}
+
+const causes: Readonly<Partial<Record<string, string>>> = {
+  EACCES: 'Give yourself the right to read and write it',
+  EDQUOT: 'Free some of your quota',
+  ENOSPC: 'Free some disk space',
+  EPERM: 'Give yourself the right to read and write it',
+  EROFS: 'Make the file system writable',
+}
+
+function nextStep(error: AuthkeepError, situation: Situation): string {
+  const step = steps[error.code] as (detail: AuthkeepError['detail'], situation: Situation) => string
+  return step(error.detail, situation)
+}

@@ -1,0 +1,85 @@
+import { parseArgs } from 'node:util'
+import { nearestName } from '../provider-schema.ts'
+import { type Command, commands, globalOptions, type Option } from './commands.ts'
+import { type Context, UsageError } from './context.ts'
+
+export interface Arguments {
+  /** Undefined when none was named, which asks for help. */
+  readonly command: Command | undefined
+  readonly words: readonly string[]
+  readonly options: Context['options']
+}
+
+/**
+ * Reads a command line. Options may stand anywhere; each must be known to the command.
+ *
+ * @throws UsageError
+ */
+export function readArguments(args: readonly string[]): Arguments {
+  const every = Object.assign({}, globalOptions, ...commands.map((command) => command.options)) as Command['options']
+  const { values, positionals } = parse(args, every)
+  const options = values as Context['options']
+  const wantsHelp = options['help'] === true || options['version'] === true
+  const command = commands.find(({ name }) => name === positionals.slice(0, name.split(' ').length).join(' '))
+  if (command === undefined) {
+    if (positionals.length > 0 && !wantsHelp) throw new UsageError(unknownCommand(positionals))
+    return { command, words: [], options }
+  }
+  const words = positionals.slice(command.name.split(' ').length)
+  if (wantsHelp) return { command, words, options }
+  for (const name of Object.keys(options)) {
+    if (!(name in globalOptions || name in command.options)) {
+      throw new UsageError(`authkeep ${command.name} has no option --${name}.`)
+    }
+  }
+  if (words.length !== command.takes.length) throw new UsageError(wrongCount(command, words.length))
+  return { command, words, options }
+}
+
+function parse(args: readonly string[], options: Readonly<Record<string, Option>>): ReturnType<typeof parseArgs> {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      strict: true,
+      options: Object.fromEntries(
+        Object.entries(options).map(([name, { type, multiple = false }]) => [name, { type, multiple }]),
+      ),
+    })
+  } catch (error) {
+    throw new UsageError(sentenceFor(error, Object.keys(options)))
+  }
+}
+
+/** parseArgs explains itself in several sentences; one is enough. The value that was given is not repeated. */
+function sentenceFor(error: unknown, known: readonly string[]): string {
+  const { code, message = '' } = error as { code?: string; message?: string }
+  const option = /'(?:-\w, )?(--?[^'\s=]+)/.exec(message)?.[1] ?? 'An option'
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `There is no option ${option}.${meant(option, known)}`
+  if (/does not take/.test(message)) return `${option} takes no value.`
+  return `${option} needs a value.`
+}
+
+function meant(option: string, known: readonly string[]): string {
+  const word = option.replace(/^-+/, '')
+  const close = known.find((name) => word.length > 1 && name.startsWith(word)) ?? nearestName(word, known)
+  return close === undefined ? '' : ` Did you mean --${close}?`
+}
+
+function unknownCommand(positionals: readonly string[]): string {
+  const [first = ''] = positionals
+  const below = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name)
+  if (below.length > 0)
+    return `authkeep ${first} is followed by ${below.map((name) => name.slice(first.length + 1)).join(' or ')}.`
+  const nearest = nearestName(
+    first,
+    commands.map(({ name }) => name),
+  )
+  return `There is no command ${JSON.stringify(first)}.${nearest === undefined ? '' : ` Did you mean ${nearest}?`}`
+}
+
+function wrongCount({ name, takes }: Command, count: number): string {
+  const wanted = takes.map((each) => `<${each}>`).join(' ')
+  if (takes.length === 0) return `authkeep ${name} takes nothing more.`
+  return count < takes.length ? `authkeep ${name} needs ${wanted}.` : `authkeep ${name} takes only ${wanted}.`
+}

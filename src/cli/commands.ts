@@ -1,0 +1,99 @@
+import type { Context, Result } from './context.ts'
+
+/** One option of the command line, as `parseArgs` wants it and as `--help` shows it. */
+export interface Option {
+  readonly type: 'string' | 'boolean'
+  readonly multiple?: boolean
+  /** What stands for the value in help. */
+  readonly value?: string
+  readonly about: string
+}
+
+/** A command as data: what parsing, help and running it need. */
+export interface Command {
+  readonly name: string
+  readonly about: string
+  /** Names of what must follow the command. */
+  readonly takes: readonly string[]
+  readonly options: Readonly<Record<string, Option>>
+  readonly examples: readonly string[]
+  /** Loads the command's file only when it is the one asked for: `authkeep token` must not pay for the others. */
+  readonly load: () => Promise<(context: Context) => Promise<Result>>
+}
+
+export const globalOptions: Readonly<Record<string, Option>> = {
+  json: { type: 'boolean', about: 'print one JSON value on stdout, errors too' },
+  home: { type: 'string', value: 'dir', about: 'where auth.json and providers/ are' },
+  help: { type: 'boolean', about: 'show this' },
+  version: { type: 'boolean', about: 'show the version' },
+}
+
+const account: Option = { type: 'string', value: 'name', about: 'which login to use, where there are several' }
+
+export const commands: readonly Command[] = [
+  {
+    name: 'login',
+    about: 'Log in to a provider in the browser, or store an API key',
+    takes: ['provider'],
+    options: {
+      account: { ...account, about: 'what to call this login (default: default)' },
+      scope: { type: 'string', multiple: true, value: 'scope', about: 'ask for this scope; may be repeated' },
+      resource: { type: 'string', value: 'url', about: 'the resource (RFC 8707) that the login is for' },
+      'no-browser': { type: 'boolean', about: 'only show the URL' },
+      'api-key-stdin': { type: 'boolean', about: 'store the API key that stdin holds' },
+      timeout: { type: 'string', value: 'seconds', about: 'how long to wait for the browser (default: 300)' },
+    },
+    examples: [
+      'authkeep login acme',
+      'authkeep login acme --account work --scope files:read --scope files:write',
+      'authkeep login acme --api-key-stdin < key.txt',
+    ],
+    load: async () => (await import('./login.ts')).login,
+  },
+  {
+    name: 'status',
+    about: 'Show which logins there are and how they are',
+    takes: [],
+    options: {},
+    examples: ['authkeep status', 'authkeep status --json'],
+    load: async () => (await import('./status.ts')).status,
+  },
+  {
+    name: 'token',
+    about: 'Print a token for a URL, refreshed if need be',
+    takes: ['url'],
+    options: {
+      account,
+      'min-ttl': { type: 'string', value: 'seconds', about: 'how long the token must live at least' },
+    },
+    examples: [
+      'authkeep token https://api.example/files',
+      'curl -H "Authorization: Bearer $(authkeep token https://api.example/files)" https://api.example/files',
+    ],
+    load: async () => (await import('./token.ts')).token,
+  },
+  {
+    name: 'explain',
+    about: 'Say what a URL needs and what each login has',
+    takes: ['url'],
+    options: { account },
+    examples: ['authkeep explain https://api.example/files'],
+    load: async () => (await import('./explain.ts')).explain,
+  },
+  {
+    name: 'providers add',
+    about: 'Check a provider file and add it',
+    takes: ['file'],
+    options: { replace: { type: 'boolean', about: 'replace another provider of the same id' } },
+    examples: ['authkeep providers add acme.json', 'authkeep providers add acme.json --replace'],
+    load: async () => (await import('./providers-add.ts')).providersAdd,
+  },
+  {
+    name: 'providers list',
+    about: 'Show the providers and check their files',
+    takes: [],
+    options: {},
+    examples: ['authkeep providers list'],
+    load: async () => (await import('./providers-list.ts')).providersList,
+  },
+]

@@ -1,0 +1,50 @@
+/** What a command is given. Everything it reads or writes besides the home directory comes through here. */
+export interface Context {
+  /** What follows the command, as many as it takes. */
+  readonly words: readonly string[]
+  readonly options: Readonly<Record<string, string | boolean | readonly string[] | undefined>>
+  /** Absolute path of the directory with `auth.json` and `providers/`. */
+  readonly home: string
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Aborted when the person cancels. */
+  readonly signal: AbortSignal
+  /** Talks to the person: one line on stderr. */
+  readonly say: (line: string) => void
+  /** `--home dir`, where it was given, so that an advised command does the same. */
+  readonly homeOption: readonly string[]
+  readonly columns: number
+}
+
+/** What a command has to show: text for people, one JSON value for programs. Both go to stdout. */
+export interface Result {
+  readonly text: string
+  readonly json: unknown
+}
+
+/** The value of a string option, or undefined. */
+export function textOption(context: Context, name: string): string | undefined {
+  const value = context.options[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+/** A wrong command line: what is wrong with it, in a sentence. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/** The value of an option in seconds, as milliseconds. */
+export function secondsOption(context: Context, name: string): number | undefined {
+  const value = textOption(context, name)
+  if (value === undefined) return undefined
+  if (!/^\d{1,9}(\.\d+)?$/.test(value)) throw new UsageError(`--${name} takes a number of seconds, not "${value}".`)
+  return Math.round(Number(value) * 1_000)
+}
+
+/** The word of a command that must be a URL. */
+export function urlWord(context: Context): URL {
+  const word = context.words[0] ?? ''
+  if (!URL.canParse(word) || !/^https?:$/.test(new URL(word).protocol)) {
+    throw new UsageError(`"${word}" is not a URL such as https://api.example/files.`)
+  }
+  return new URL(word)
+}

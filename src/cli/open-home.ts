@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { TokenBroker } from '../broker/broker.ts'
+import type { AuthkeepError } from '../errors.ts'
+import type { Provider } from '../provider.ts'
+import { loadProviders } from '../provider-files.ts'
+import { type CredentialStore, openStore } from '../store/store.ts'
+import type { Context } from './context.ts'
+
+/** What a home directory holds, opened. */
+export interface Home {
+  readonly store: CredentialStore
+  readonly broker: TokenBroker
+  readonly providers: readonly Provider[]
+  /** Provider files that cannot be used. */
+  readonly problems: readonly AuthkeepError[]
+}
+
+export const storePath = (home: string): string => join(home, 'auth.json')
+export const providersPath = (home: string): string => join(home, 'providers')
+
+/**
+ * Opens the home directory, lets a command use it, and closes it again: a refresh that is under way is finished and
+ * saved first, also when the command fails or is cancelled.
+ *
+ * @param full whether every member of the provider files is to be checked, which takes longer
+ */
+export async function withHome<T>(
+  context: Context,
+  { full = false }: { full?: boolean },
+  use: (home: Home) => Promise<T>,
+): Promise<T> {
+  const { providers, problems } = await loadProviders(providersPath(context.home), { full })
+  const store = await openStore({ path: storePath(context.home) })
+  const broker = new TokenBroker({ store, providers })
+  try {
+    return await use({ store, broker, providers, problems })
+  } catch (error) {
+    sayProblems(context, problems)
+    throw error
+  } finally {
+    await broker.close()
+    await store.close()
+  }
+}
+
+/** Tells of provider files that are not used: they may be why something else fails. */
+export function sayProblems(context: Context, problems: readonly AuthkeepError[]): void {
+  for (const problem of problems) context.say(`Not used: ${problem.message}`)
+}

@@ -1,0 +1,81 @@
+import { resolve } from 'node:path'
+import { homeDirectory } from '../home.ts'
+import { type Advice, adviseOn } from './advice.ts'
+import { type Arguments, readArguments } from './arguments.ts'
+import type { Result } from './context.ts'
+import { harmless, painter } from './output.ts'
+
+/** The world of one run. */
+export interface World {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly stdout: NodeJS.WriteStream
+  readonly stderr: NodeJS.WriteStream
+  readonly signal: AbortSignal
+}
+
+/** Runs one command line: data on stdout, talk on stderr. Resolves with the exit code and never rejects. */
+export async function run(typed: readonly string[], world: World): Promise<number> {
+  // Before anything is understood, so that a wrong command line can be told to a program too.
+  let wantsJson = typed.includes('--json')
+  let parsed: Arguments | undefined
+  try {
+    parsed = readArguments(typed)
+    wantsJson = parsed.options['json'] === true
+    const { text, json } = await carryOut(parsed, world)
+    world.stdout.write(wantsJson ? `${JSON.stringify(json)}\n` : text)
+    return 0
+  } catch (error) {
+    const advice = adviseOn(error, {
+      typed,
+      command: parsed?.command?.name,
+      homeOption: homeOption(parsed),
+      cancelled: world.signal.aborted,
+    })
+    tell(advice, wantsJson, world)
+    return advice.exitCode
+  }
+}
+
+async function carryOut(parsed: Arguments, world: World): Promise<Result> {
+  const { command, words, options } = parsed
+  if (options['version'] === true) return version()
+  if (command === undefined || options['help'] === true) {
+    const { helpFor } = await import('./help.ts')
+    const text = helpFor(command)
+    return { text, json: { help: text } }
+  }
+  const home = typeof options['home'] === 'string' ? resolve(options['home']) : resolve(homeDirectory(world.env))
+  const perform = await command.load()
+  return perform({
+    words,
+    options,
+    home,
+    env: world.env,
+    signal: world.signal,
+    say: (line) => void world.stderr.write(`${harmless(line)}\n`),
+    homeOption: homeOption(parsed),
+    columns: world.stdout.isTTY ? world.stdout.columns : 80,
+  })
+}
+
+function homeOption(parsed: Arguments | undefined): readonly string[] {
+  const home = parsed?.options['home']
+  return typeof home === 'string' ? ['--home', home] : []
+}
+
+async function version(): Promise<Result> {
+  const { readFile } = await import('node:fs/promises')
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
+  const manifest = JSON.parse(text) as { version: string }
+  return { text: `${manifest.version}\n`, json: { version: manifest.version } }
+}
+
+function tell(advice: Advice, wantsJson: boolean, world: World): void {
+  if (wantsJson) {
+    const { code, remedy, message, detail, next } = advice
+    world.stdout.write(`${JSON.stringify({ error: { code, remedy, message, detail, next } })}\n`)
+    return
+  }
+  const paint = painter(world.stderr, world.env)
+  world.stderr.write(`${paint('red', harmless(advice.message))}\n${harmless(advice.next)}\n`)
+}
