@@ -46,6 +46,9 @@ export async function loadProviders(
   return { providers: [...providers.values()], problems }
 }
 
+/** The problem that `replace` overrules, for those who word advice. */
+export const replacementRefused = 'id: another provider has it already, and this one would get its tokens'
+
 /**
  * Writes a provider to `<id>.json` in a directory, private to the user because it may hold a client secret. Resolves
  * once the file has been read back equal to what was written.
@@ -71,7 +74,7 @@ export async function saveProvider(
   const present = await readText(path)
   if (present !== null && isSame(present, provider)) return false
   if (present !== null && options.replace !== true) {
-    throw invalid(path, `id: another provider is called ${provider.id} already, and this one would get its tokens`)
+    throw invalid(path, replacementRefused)
   }
   const elsewhere = (await filesOf(dir, provider.id)).find((file) => file !== path)
   if (elsewhere !== undefined) {

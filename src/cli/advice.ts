@@ -1,5 +1,6 @@
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
-import { UsageError } from './context.ts'
+import { replacementRefused } from '../provider-files.ts'
+import { LoginNeeded, UsageError } from './context.ts'
 
 /** What was being done when an error came up; what advice is worded with. */
 export interface Situation {
@@ -27,6 +28,7 @@ const exitCodes: Readonly<Record<Remedy, number>> = { fix: 1, choose: 1, authori
 
 /** Everything the command line says about an error. Pure; never a stack, never what a lower layer printed. */
 export function adviseOn(error: unknown, situation: Situation): Advice {
+  if (error instanceof LoginNeeded && !situation.cancelled) return adviseOnLogin(error, situation)
   const again = commandLine(situation.typed)
   if (situation.cancelled) {
     const next = `Nothing was lost; to begin again: ${again}`
@@ -45,6 +47,12 @@ export function adviseOn(error: unknown, situation: Situation): Advice {
   const name = error instanceof Error ? error.name : typeof error
   const message = `Something unexpected happened (${name}).`
   return { ...shared, code: 'unexpected', message, next: 'This is a bug in authkeep; please report what you did.' }
+}
+
+/** The error knows who has to log in; only the target knows what for. */
+function adviseOnLogin({ error, scopes }: LoginNeeded, situation: Situation): Advice {
+  const next = `Log in: ${loginCommand({ ...error.detail, scopes }, situation.homeOption)}`
+  return { ...adviseOn(error, situation), next }
 }
 
 /** A command line that does what it says when it is pasted into a shell. */
@@ -89,7 +97,10 @@ const steps: {
     `See ${commandLine(['providers', 'list', ...homeOption])}, or add it: ${commandLine(['providers', 'add', 'file.json', ...homeOption])}`,
   endpoint_unknown: (_, { homeOption }) =>
     `Declare the endpoint in its provider's file, then: ${commandLine(['providers', 'add', 'file.json', '--replace', ...homeOption])}`,
-  provider_invalid: (_, { typed }) => `Correct the file, then: ${commandLine(typed)}`,
+  provider_invalid: ({ problems }, { typed }) =>
+    problems.includes(replacementRefused)
+      ? `If that is what you want: ${commandLine([...typed, '--replace'])}`
+      : `Correct the file, then: ${commandLine(typed)}`,
   host_not_bound: ({ host, provider }) =>
     `If ${host} is to be trusted, declare an endpoint for it in the provider file of ${provider}`,
   redirect_unavailable: (_, { typed }) => `Finish the other login or free the port, then: ${commandLine(typed)}`,

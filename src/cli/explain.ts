@@ -1,10 +1,10 @@
 import type { Explanation } from '../broker/explain.ts'
-import { AuthkeepError } from '../errors.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { adviseOn } from './advice.ts'
-import { type Context, type Result, urlWord } from './context.ts'
-import { sayProblems, withHome } from './open-home.ts'
+import { type Context, LoginNeeded, type Result, urlWord } from './context.ts'
+import { type Home, sayProblems, withHome } from './open-home.ts'
 import { expiryInWords, harmless } from './output.ts'
-import { targetFor } from './target.ts'
+import { scopesToAsk, targetFor } from './target.ts'
 
 /** `authkeep explain <url>`: what is needed, what there is, and what would be done. Changes nothing, sends nothing. */
 export async function explain(context: Context): Promise<Result> {
@@ -13,7 +13,9 @@ export async function explain(context: Context): Promise<Result> {
     const explanation = await home.broker.explain(await targetFor(context, url, home))
     const { problems } = home
     sayProblems(context, problems)
-    const text = lines(explanation, nextStep(explanation, context)).map(harmless).join('\n')
+    const text = lines(explanation, nextStep(explanation, url, home, context))
+      .map(harmless)
+      .join('\n')
     return { text: `${text}\n`, json: { ...explanation, problems } }
   })
 }
@@ -47,9 +49,13 @@ function has(candidate: Explanation['candidates'][number]): readonly string[] {
   ]
 }
 
-function nextStep({ error }: Explanation, context: Context): string | undefined {
+function nextStep({ error }: Explanation, url: URL, { providers }: Home, context: Context): string | undefined {
   if (error === undefined) return undefined
-  const typed = ['explain', ...context.words, ...context.homeOption]
-  const rebuilt = new AuthkeepError(error.code, error.detail)
-  return adviseOn(rebuilt, { typed, command: 'explain', homeOption: context.homeOption, cancelled: false }).next
+  const { homeOption } = context
+  const typed = ['explain', ...context.words, ...homeOption]
+  const thrown: AuthkeepError = new AuthkeepError(error.code, error.detail)
+  const needed = isAuthkeepError(thrown, 'authorization_required')
+    ? new LoginNeeded(thrown, scopesToAsk(url, thrown.detail.provider, providers))
+    : thrown
+  return adviseOn(needed, { typed, command: 'explain', homeOption, cancelled: false }).next
 }

@@ -1,6 +1,7 @@
 import { compilePattern, type Endpoint, matchEndpoint, requirementOf, type Target } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
+import { missingScopes, unionScopes } from '../scope.ts'
 import type { CredentialInfo } from '../store/store.ts'
 import { type Context, textOption } from './context.ts'
 import type { Home } from './open-home.ts'
@@ -24,6 +25,17 @@ export async function targetFor(context: Context, url: URL, { providers, store }
     throw new AuthkeepError('authorization_required', { provider, account, reason: 'no_credential' })
   }
   return { provider, account, scopes, ...(resource === null ? {} : { resource }) }
+}
+
+/**
+ * The scopes that a login for a URL has to ask for, none when the provider's own are enough. A login that names some
+ * does not ask for the provider's, so they are among them.
+ */
+export function scopesToAsk(url: URL, id: string, providers: readonly Provider[]): readonly string[] {
+  const provider = providers.find((each) => each.id === id)
+  const needed = matchEndpoint(provider?.endpoints ?? [], url)?.scopes ?? []
+  const usual = provider?.scopes ?? []
+  return missingScopes(needed, usual, provider?.implies).length === 0 ? [] : unionScopes(usual, needed)
 }
 
 /** The most specific endpoint, of providers with such a login before others. */

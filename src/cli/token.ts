@@ -1,13 +1,17 @@
-import { type Context, type Result, secondsOption, urlWord } from './context.ts'
-import { withHome } from './open-home.ts'
-import { targetFor } from './target.ts'
+import type { AccessToken } from '../broker/access-token.ts'
+import type { GetTokenOptions } from '../broker/broker.ts'
+import type { Target } from '../endpoint.ts'
+import { isAuthkeepError } from '../errors.ts'
+import { type Context, LoginNeeded, type Result, secondsOption, urlWord } from './context.ts'
+import { type Home, withHome } from './open-home.ts'
+import { scopesToAsk, targetFor } from './target.ts'
 
 /** `authkeep token <url>`: the token and a newline, for `$(…)`. Loads nothing that a cached token does not need. */
 export async function token(context: Context): Promise<Result> {
   const url = urlWord(context)
   const minTtlMs = secondsOption(context, 'min-ttl')
   return withHome(context, {}, async (home) => {
-    const found = await home.broker.getToken(await targetFor(context, url, home), {
+    const found = await getToken(home, url, await targetFor(context, url, home), {
       signal: context.signal,
       ...(minTtlMs === undefined ? {} : { minTtlMs }),
     })
@@ -15,4 +19,18 @@ export async function token(context: Context): Promise<Result> {
     const revealed = found.reveal()
     return { text: `${revealed}\n`, json: { token: revealed, type, account, scopes, resource, expiresAt } }
   })
+}
+
+async function getToken(
+  { broker, providers }: Home,
+  url: URL,
+  target: Target,
+  options: GetTokenOptions,
+): Promise<AccessToken> {
+  try {
+    return await broker.getToken(target, options)
+  } catch (error) {
+    if (!isAuthkeepError(error, 'authorization_required')) throw error
+    throw new LoginNeeded(error, scopesToAsk(url, error.detail.provider, providers))
+  }
 }
