@@ -110,6 +110,8 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
     const fault = faults.shift()
     if (mutation !== null) mutateJson(response, mutation)
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
+    // Whoever hung up while waiting is not served; their request was never read.
+    if (request.destroyed) return
     await serveFaulty(fault, request, response, inTurn)
   }
 

@@ -1,8 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
 /**
- * What goes wrong with one token request. Only `lost` and `slow` let the server carry it out: `lost` then drops the
- * answer, so that a refresh token is spent and nobody learns of its successor.
+ * What goes wrong with one token request. Only `lost` and `slowMs` let the server carry it out: `lost` then drops the
+ * answer and `slowMs` holds it back, so that a refresh token is spent and nobody, or nobody in time, learns of its
+ * successor.
  */
 export type Fault =
   | 'html'
@@ -38,7 +39,11 @@ export async function serveFaulty(
     return serve(request, response)
   }
   if (typeof fault === 'object' && 'slowMs' in fault) {
-    await new Promise((resolve) => setTimeout(resolve, fault.slowMs))
+    const end = response.end.bind(response) as (body: unknown) => ServerResponse
+    response.end = ((body: unknown) => {
+      setTimeout(() => end(body), fault.slowMs)
+      return response
+    }) as typeof response.end
     return serve(request, response)
   }
   request.resume()

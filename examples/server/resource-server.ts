@@ -61,21 +61,28 @@ async function answer(
 ): Promise<void> {
   request.resume()
   const scopes = verbs[path]
-  if (scopes === undefined) { respond(response, 404, { error: 'not_found' }); return; }
+  if (scopes === undefined) {
+    respond(response, 404, { error: 'not_found' })
+    return
+  }
   const scope = scopes[request.method ?? '']
-  if (scope === undefined) { respond(response, 405, { error: 'method_not_allowed' }); return; }
+  if (scope === undefined) {
+    respond(response, 405, { error: 'method_not_allowed' })
+    return
+  }
   const token = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? '')?.[1]
-  if (token === undefined) { challenge(response, 401, 'Bearer'); return; }
+  if (token === undefined) {
+    challenge(response, 401, 'Bearer')
+    return
+  }
   const facts = await introspect(authorizationServer, token)
   if (facts?.aud !== authorizationServer.origin + (/^\/\w+/.exec(path)?.[0] ?? '')) {
-    challenge(
-      response,
-      401,
-      'Bearer error="invalid_token", error_description="expired, revoked or for another API"',
-    ); return;
+    challenge(response, 401, 'Bearer error="invalid_token", error_description="expired, revoked or for another API"')
+    return
   }
   if (!facts.scope.split(' ').includes(scope)) {
-    challenge(response, 403, `Bearer error="insufficient_scope", scope="${scope}"`); return;
+    challenge(response, 403, `Bearer error="insufficient_scope", scope="${scope}"`)
+    return
   }
   respond(response, 200, { path, scope: facts.scope, subject: facts.sub })
 }

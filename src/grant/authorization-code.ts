@@ -5,6 +5,7 @@ import { formatScope, unionScopes } from '../scope.ts'
 import { printable } from './classify.ts'
 import { configure, keepKeys } from './discovery.ts'
 import type { GrantAnswer, TokenAnswer } from './flow.ts'
+import { introspectScopes } from './introspection.ts'
 import { tokenAnswer } from './token-answer.ts'
 import { type Exchange, watchPost } from './token-endpoint.ts'
 import { complaintOf } from './token-request.ts'
@@ -118,19 +119,20 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Extract<Gran
     throw new TypeError('an exchange has an answer')
   const context = { requestedScopes: scopes, resource, subject, obtainedAt: answered.at }
   const token = tokenAnswer(answered.answer.body, context)
-  return { type: 'oauth', ...grantedScopes(token, prepared), resources, token }
+  return { type: 'oauth', ...(await grantedScopes(token, exchange)), resources, token }
 }
 
+type GrantedScopes = Pick<Extract<GrantAnswer, { type: 'oauth' }>, 'scopes' | 'evidence'>
+
 /**
- * What the whole grant covers, as far as the first token tells. Servers leave `openid` and `offline_access` out of the
- * `scope` of a token for a resource; the ID token and the refresh token prove them. With several resources that
- * `scope` is the first resource's share only (RFC 8707 §2.2): about scopes that the provider's endpoints declare for
- * that resource alone it is final, the rest of what was asked for is assumed, and `evidence` says so.
+ * What the whole grant covers. Servers leave `openid` and `offline_access` out of the `scope` of a token for a
+ * resource; the ID token and the refresh token prove them. With several resources that `scope` is the first resource's
+ * share only (RFC 8707 §2.2): about scopes that the provider's endpoints declare for that resource alone it is final.
+ * For the rest the server is asked about the refresh token, which carries them all; if it does not tell, what was
+ * asked for is assumed, and `evidence` says so.
  */
-function grantedScopes(
-  token: TokenAnswer,
-  { provider, scopes: requested, resources }: AuthorizationRequest,
-): Pick<Extract<GrantAnswer, { type: 'oauth' }>, 'scopes' | 'evidence'> {
+async function grantedScopes(token: TokenAnswer, exchange: CodeExchange): Promise<GrantedScopes> {
+  const { provider, metadata, scopes: requested, resources } = exchange.prepared
   if (token.evidence === 'assumed') return { scopes: token.scopes, evidence: 'assumed' }
   const shown = new Set(token.scopes)
   if (token.idToken !== null && requested.includes('openid')) shown.add('openid')
@@ -138,7 +140,19 @@ function grantedScopes(
   const elsewhere = new Set(resources.slice(1).flatMap((resource) => declaredScopes(provider, resource)))
   const final = declaredScopes(provider, resources[0]).filter((scope) => !elsewhere.has(scope))
   const open = resources.length <= 1 ? [] : requested.filter((scope) => !shown.has(scope) && !final.includes(scope))
-  return { scopes: unionScopes([...shown], open), evidence: open.length === 0 ? 'response' : 'assumed' }
+  if (open.length === 0) return { scopes: unionScopes([...shown]), evidence: 'response' }
+  if (token.refreshToken !== null) {
+    const question = {
+      provider,
+      metadata,
+      token: token.refreshToken,
+      hint: 'refresh_token',
+      fetch: exchange.fetch,
+    } as const
+    const told = await introspectScopes({ ...question, timeoutMs: Math.min(exchange.timeoutMs, 5000) })
+    if (told !== null) return { scopes: unionScopes([...shown], told), evidence: 'introspection' }
+  }
+  return { scopes: unionScopes([...shown], open), evidence: 'assumed' }
 }
 
 /** The scopes that the provider's endpoints need at a resource. */
