@@ -47,7 +47,7 @@ export interface AuthorizationServer {
   /** Every token request waits this long before it is carried out. */
   setTokenDelay(ms: number): void
   /** Faults for the next token requests, one each. */
-  fault(...faults: readonly Fault[]): void
+  fault(...faults: Fault[]): void
   /** Rewrites every token answer from now on; null ends it. */
   mutateResponse(mutation: Mutation | null): void
   stop(): Promise<void>
