@@ -66,7 +66,8 @@ function processStart(pid: number): { startTime: string; zombie: boolean } | nul
   return { startTime: fields[19] ?? '', zombie: state === 'Z' || state === 'X' }
 }
 
-function isRunning(pid: number): boolean {
+/** Whether a process has this number now, in our pid namespace. */
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true

@@ -1,5 +1,5 @@
-import { AuthkeepError } from './errors.ts'
 import { compilePattern, type Endpoint } from './endpoint.ts'
+import { AuthkeepError } from './errors.ts'
 import type { Implications } from './scope.ts'
 
 /** Authorization server metadata under its RFC 8414 (and OIDC discovery) member names. */

@@ -1,5 +1,4 @@
 import { parseArgs } from 'node:util'
-import { nearestName } from '../provider-schema.ts'
 import { type Command, commands, globalOptions, type Option } from './commands.ts'
 import { type Context, UsageError } from './context.ts'
 
@@ -15,14 +14,14 @@ export interface Arguments {
  *
  * @throws UsageError
  */
-export function readArguments(args: readonly string[]): Arguments {
+export async function readArguments(args: readonly string[]): Promise<Arguments> {
   const every = Object.assign({}, globalOptions, ...commands.map((command) => command.options)) as Command['options']
-  const { values, positionals } = parse(args, every)
+  const { values, positionals } = await parse(args, every)
   const options = values as Context['options']
   const wantsHelp = options['help'] === true || options['version'] === true
   const command = commands.find(({ name }) => name === positionals.slice(0, name.split(' ').length).join(' '))
   if (command === undefined) {
-    if (positionals.length > 0 && !wantsHelp) throw new UsageError(unknownCommand(positionals))
+    if (positionals.length > 0 && !wantsHelp) throw new UsageError(await unknownCommand(positionals))
     return { command, words: [], options }
   }
   const words = positionals.slice(command.name.split(' ').length)
@@ -36,7 +35,10 @@ export function readArguments(args: readonly string[]): Arguments {
   return { command, words, options }
 }
 
-function parse(args: readonly string[], options: Readonly<Record<string, Option>>): ReturnType<typeof parseArgs> {
+async function parse(
+  args: readonly string[],
+  options: Readonly<Record<string, Option>>,
+): Promise<ReturnType<typeof parseArgs>> {
   try {
     return parseArgs({
       args: [...args],
@@ -47,30 +49,32 @@ function parse(args: readonly string[], options: Readonly<Record<string, Option>
       ),
     })
   } catch (error) {
-    throw new UsageError(sentenceFor(error, Object.keys(options)))
+    throw new UsageError(await sentenceFor(error, Object.keys(options)))
   }
 }
 
 /** parseArgs explains itself in several sentences; one is enough. The value that was given is not repeated. */
-function sentenceFor(error: unknown, known: readonly string[]): string {
+async function sentenceFor(error: unknown, known: readonly string[]): Promise<string> {
   const { code, message = '' } = error as { code?: string; message?: string }
   const option = /'(?:-\w, )?(--?[^'\s=]+)/.exec(message)?.[1] ?? 'An option'
-  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `There is no option ${option}.${meant(option, known)}`
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return `There is no option ${option}.${await meant(option, known)}`
   if (/does not take/.test(message)) return `${option} takes no value.`
   return `${option} needs a value.`
 }
 
-function meant(option: string, known: readonly string[]): string {
+async function meant(option: string, known: readonly string[]): Promise<string> {
+  const { nearestName } = await import('../provider-schema.ts')
   const word = option.replace(/^-+/, '')
   const close = known.find((name) => word.length > 1 && name.startsWith(word)) ?? nearestName(word, known)
   return close === undefined ? '' : ` Did you mean --${close}?`
 }
 
-function unknownCommand(positionals: readonly string[]): string {
+async function unknownCommand(positionals: readonly string[]): Promise<string> {
   const [first = ''] = positionals
   const below = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name)
   if (below.length > 0)
     return `authkeep ${first} is followed by ${below.map((name) => name.slice(first.length + 1)).join(' or ')}.`
+  const { nearestName } = await import('../provider-schema.ts')
   const nearest = nearestName(
     first,
     commands.map(({ name }) => name),

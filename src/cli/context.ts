@@ -10,7 +10,7 @@ export interface Context {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Aborted when the person cancels. */
   readonly signal: AbortSignal
-  /** Talks to the person: one line on stderr. */
+  /** Talks to the person: one line on stderr, harmless to a terminal already. */
   readonly say: (line: string) => void
   /** `--home dir`, where it was given, so that an advised command does the same. */
   readonly homeOption: readonly string[]

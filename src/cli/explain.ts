@@ -12,7 +12,7 @@ export async function explain(context: Context): Promise<Result> {
   return withHome(context, { full: true }, async (home) => {
     const explanation = await home.broker.explain(await targetFor(context, url, home))
     const { problems } = home
-    sayProblems(context, problems)
+    await sayProblems(context, problems)
     const text = lines(explanation, nextStep(explanation, url, home, context))
       .map(harmless)
       .join('\n')

@@ -19,7 +19,7 @@ export async function login(context: Context): Promise<Result> {
   const given = context.options['scope']
   const scopes = Array.isArray(given) ? parseScope(given.join(' ')) : undefined
   return withHome(context, { full: true }, async ({ broker, providers, problems }) => {
-    sayProblems(context, problems)
+    await sayProblems(context, problems)
     const provider = findProvider(id, providers)
     const asked = scopes ?? provider.scopes ?? []
     const info = await broker.authorize(
@@ -55,7 +55,9 @@ async function flowFor(context: Context, provider: Provider): Promise<GrantFlow>
   return loopbackFlow({
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     openBrowser: async (url) => {
-      context.say(`To log in to ${provider.id}, open this address${opens ? ' (your browser is being opened)' : ''}:`)
+      context.say(
+        harmless(`To log in to ${provider.id}, open this address${opens ? ' (your browser is being opened)' : ''}:`),
+      )
       context.say(url.href)
       if (opens) await openBrowser(url, context)
     },

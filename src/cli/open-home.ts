@@ -35,7 +35,7 @@ export async function withHome<T>(
   try {
     return await use({ store, broker, providers, problems })
   } catch (error) {
-    sayProblems(context, problems)
+    await sayProblems(context, problems)
     throw error
   } finally {
     await broker.close()
@@ -44,6 +44,7 @@ export async function withHome<T>(
 }
 
 /** Tells of provider files that are not used: they may be why something else fails. */
-export function sayProblems(context: Context, problems: readonly AuthkeepError[]): void {
-  for (const problem of problems) context.say(`Not used: ${problem.message}`)
+export async function sayProblems(context: Context, problems: readonly AuthkeepError[]): Promise<void> {
+  const { harmless } = await import('./output.ts')
+  for (const problem of problems) context.say(harmless(`Not used: ${problem.message}`))
 }

@@ -8,7 +8,7 @@ import { harmless, table } from './output.ts'
 export async function providersList(context: Context): Promise<Result> {
   const directory = providersPath(context.home)
   const { providers, problems } = await loadProviders(directory, { full: true })
-  sayProblems(context, problems)
+  await sayProblems(context, problems)
   const json = {
     directory,
     providers: providers.map(({ id, issuer, client, scopes = [], endpoints = [] }) => ({

@@ -1,9 +1,8 @@
 import { resolve } from 'node:path'
 import { homeDirectory } from '../home.ts'
-import { type Advice, adviseOn } from './advice.ts'
+import type { Advice } from './advice.ts'
 import { type Arguments, readArguments } from './arguments.ts'
 import type { Result } from './context.ts'
-import { harmless, painter } from './output.ts'
 
 /** The world of one run. */
 export interface World {
@@ -19,19 +18,21 @@ export async function run(typed: readonly string[], world: World): Promise<numbe
   let wantsJson = typed.includes('--json')
   let parsed: Arguments | undefined
   try {
-    parsed = readArguments(typed)
+    parsed = await readArguments(typed)
     wantsJson = parsed.options['json'] === true
     const { text, json } = await carryOut(parsed, world)
     world.stdout.write(wantsJson ? `${JSON.stringify(json)}\n` : text)
     return 0
   } catch (error) {
+    // What only a failure needs is loaded when something has failed: a stored token is printed the sooner.
+    const { adviseOn } = await import('./advice.ts')
     const advice = adviseOn(error, {
       typed,
       command: parsed?.command?.name,
       homeOption: homeOption(parsed),
       cancelled: world.signal.aborted,
     })
-    tell(advice, wantsJson, world)
+    await tell(advice, wantsJson, world)
     return advice.exitCode
   }
 }
@@ -52,7 +53,7 @@ async function carryOut(parsed: Arguments, world: World): Promise<Result> {
     home,
     env: world.env,
     signal: world.signal,
-    say: (line) => void world.stderr.write(`${harmless(line)}\n`),
+    say: (line) => void world.stderr.write(`${line}\n`),
     homeOption: homeOption(parsed),
     columns: world.stdout.isTTY ? world.stdout.columns : 80,
   })
@@ -70,12 +71,13 @@ async function version(): Promise<Result> {
   return { text: `${manifest.version}\n`, json: { version: manifest.version } }
 }
 
-function tell(advice: Advice, wantsJson: boolean, world: World): void {
+async function tell(advice: Advice, wantsJson: boolean, world: World): Promise<void> {
   if (wantsJson) {
     const { code, remedy, message, detail, next } = advice
     world.stdout.write(`${JSON.stringify({ error: { code, remedy, message, detail, next } })}\n`)
     return
   }
+  const { harmless, painter } = await import('./output.ts')
   const paint = painter(world.stderr, world.env)
   world.stderr.write(`${paint('red', harmless(advice.message))}\n${harmless(advice.next)}\n`)
 }

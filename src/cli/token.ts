@@ -4,14 +4,13 @@ import type { Target } from '../endpoint.ts'
 import { isAuthkeepError } from '../errors.ts'
 import { type Context, LoginNeeded, type Result, secondsOption, urlWord } from './context.ts'
 import { type Home, withHome } from './open-home.ts'
-import { scopesToAsk, targetFor } from './target.ts'
 
 /** `authkeep token <url>`: the token and a newline, for `$(…)`. Loads nothing that a cached token does not need. */
 export async function token(context: Context): Promise<Result> {
   const url = urlWord(context)
   const minTtlMs = secondsOption(context, 'min-ttl')
   return withHome(context, {}, async (home) => {
-    const found = await getToken(home, url, await targetFor(context, url, home), {
+    const found = await getToken(home, url, await target(context, url, home), {
       signal: context.signal,
       ...(minTtlMs === undefined ? {} : { minTtlMs }),
     })
@@ -19,6 +18,12 @@ export async function token(context: Context): Promise<Result> {
     const revealed = found.reveal()
     return { text: `${revealed}\n`, json: { token: revealed, type, account, scopes, resource, expiresAt } }
   })
+}
+
+async function target(context: Context, url: URL, home: Home): Promise<Target> {
+  if (context.options['account'] === undefined) return url
+  const { targetFor } = await import('./target.ts')
+  return targetFor(context, url, home)
 }
 
 async function getToken(
@@ -31,6 +36,7 @@ async function getToken(
     return await broker.getToken(target, options)
   } catch (error) {
     if (!isAuthkeepError(error, 'authorization_required')) throw error
+    const { scopesToAsk } = await import('./target.ts')
     throw new LoginNeeded(error, scopesToAsk(url, error.detail.provider, providers))
   }
 }

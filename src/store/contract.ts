@@ -3,6 +3,8 @@ import type { Change, CommitResult, StoreBackend } from './backend.ts'
 
 export { type Change, type CommitResult, memoryBackend, type StoreBackend, type Versioned } from './backend.ts'
 
+export { type FileOperations, type FileStat, systemFiles } from './file-operations.ts'
+
 /** What a case is run on: every call of `open` is another handle on the same, at first empty, place. */
 export interface ContractHarness {
   open(): Promise<StoreBackend>

@@ -8,6 +8,8 @@ import type { FileOperations } from './file-operations.ts'
 
 /** A lock that is ours until it is released or somebody, with reason, takes it away. */
 export interface HeldLock {
+  /** Its last holder left it behind, and perhaps more. */
+  readonly wasTakenOver: boolean
   /** The fence: still ours, on disk, now. To be asked in the same tick as what it protects. */
   isHeld(): boolean
   release(): Promise<void>
@@ -18,8 +20,10 @@ export interface FileLockOptions {
   /** The credential file, links resolved; the lock is `<path>.lock`, as every default proper-lockfile user has it. */
   readonly path: string
   readonly owner?: Owner
-  /** How long to wait for another holder before `store_busy`. */
+  /** How long to wait for another holder before `store_busy`; default 20 s. */
   readonly timeoutMs?: number
+  /** How old the last heartbeat of an unknown holder may be; default 10 s, twice what proper-lockfile takes for one. */
+  readonly staleMs?: number
 }
 
 /** What a waiter sees of a lock: its holder, if a record says so, and its last heartbeat. */
@@ -29,12 +33,12 @@ interface Sighting {
   readonly heartbeatMs: number
 }
 
-/** Heartbeats are at most this old for a holder that is running, wherever it runs. */
-const unknownLimitMs = 10_000
-/** A holder known to be alive may be stopped, or its machine asleep. */
-const aliveLimitMs = 60_000
-/** One heartbeat must be missed before our own eyes: wall clocks of two machines differ, and a sleeping one wakes up. */
-const watchedMs = 2_500
+const defaultStaleMs = 10_000
+const heartbeatMs = 2_000
+/** A holder known to be alive may be stopped, or its machine asleep: it is given six times as long. */
+const patience = 6
+/** Part of the limit that must pass before our own eyes: wall clocks of two machines differ, and a sleeping one wakes up. */
+const watchedShare = 0.25
 
 /**
  * proper-lockfile, wrapped through its `fs` option. The directory and the heartbeat are its own, so its other users are
@@ -46,6 +50,7 @@ export class FileLock {
   readonly #path: string
   readonly #owner: Owner
   readonly #timeoutMs: number
+  readonly #staleMs: number
   readonly #adapter: LockAdapter
 
   constructor(options: FileLockOptions) {
@@ -53,6 +58,7 @@ export class FileLock {
     this.#path = options.path
     this.#owner = options.owner ?? thisOwner()
     this.#timeoutMs = options.timeoutMs ?? 20_000
+    this.#staleMs = options.staleMs ?? defaultStaleMs
     this.#adapter = new LockAdapter(options.files, lockPaths(options.path))
   }
 
@@ -63,8 +69,9 @@ export class FileLock {
   async acquire(): Promise<HeldLock> {
     const deadline = performance.now() + this.#timeoutMs
     let watched: { sighting: Sighting; since: number } | undefined
+    let wasTakenOver = false
     for (;;) {
-      const held = await this.#tryAcquire()
+      const held = await this.#tryAcquire(wasTakenOver)
       if (held !== null) return held
       const sighting = this.#look()
       if (sighting === null) continue
@@ -73,6 +80,7 @@ export class FileLock {
       }
       if (this.#isAbandoned(sighting, performance.now() - watched.since)) {
         this.#takeOver(sighting)
+        wasTakenOver = true
       } else if (performance.now() >= deadline) {
         throw new AuthkeepError('store_busy', { path: this.#path, ...ownerDetail(sighting) })
       } else {
@@ -81,21 +89,21 @@ export class FileLock {
     }
   }
 
-  async #tryAcquire(): Promise<HeldLock | null> {
+  async #tryAcquire(wasTakenOver: boolean): Promise<HeldLock | null> {
     const { default: properLockfile } = await import('proper-lockfile')
-    const text = JSON.stringify({ ...this.#owner, nonce: randomUUID() })
     const adapter = this.#adapter
     try {
       const release = await properLockfile.lock(this.#path, {
         realpath: false,
         retries: 0,
-        stale: unknownLimitMs,
-        update: 2_000,
-        fs: adapter.become(text),
+        stale: defaultStaleMs,
+        update: heartbeatMs,
+        fs: adapter.become(this.#owner),
         // The default throws inside a timer, which would end the process. A lost lock is a state: the fence sees it.
         onCompromised: () => adapter.forget(),
       })
       return {
+        wasTakenOver,
         isHeld: () => adapter.isOurs(),
         release: () => release().catch((error: unknown) => this.#onReleaseFailure(error)),
       }
@@ -121,8 +129,8 @@ export class FileLock {
     const owner = ownerOf(sighting.record)
     const state = owner === null ? 'unknown' : vitality(owner, this.#owner)
     if (state === 'dead') return true
-    const limit = state === 'alive' ? aliveLimitMs : unknownLimitMs
-    return Date.now() - sighting.heartbeatMs > limit && watchedForMs > watchedMs
+    const limit = state === 'alive' ? patience * this.#staleMs : this.#staleMs
+    return Date.now() - sighting.heartbeatMs > limit && watchedForMs > this.#staleMs * watchedShare
   }
 
   /**
@@ -136,8 +144,8 @@ export class FileLock {
     try {
       const now = this.#look()
       if (now !== null && isSame(now, judged)) {
-        tidy(() => this.#files.unlink(paths.record))
         step(this.#path, 'rmdir', () => this.#files.rmdir(paths.directory))
+        tidy(() => this.#files.unlink(paths.record))
       }
     } finally {
       if (this.#files.readRecord(paths.guard) === mine) tidy(() => this.#files.unlink(paths.guard))
@@ -153,7 +161,7 @@ export class FileLock {
       // A guard lives for one tick. One whose process died inside that tick would block every takeover for ever.
       const owner = ownerOf(this.#files.readRecord(guard))
       const age = Date.now() - (this.#files.lstat(guard)?.mtimeMs ?? Date.now())
-      if ((owner !== null && vitality(owner, this.#owner) === 'dead') || age > aliveLimitMs) {
+      if ((owner !== null && vitality(owner, this.#owner) === 'dead') || age > patience * this.#staleMs) {
         tidy(() => this.#files.unlink(guard))
       }
       return false
@@ -172,13 +180,17 @@ function lockPaths(path: string): LockPaths {
 }
 
 function look(files: FileOperations, paths: LockPaths): Sighting | null {
-  const directory = files.lstat(paths.directory)
+  const directory = identityOf(files, paths.directory)
   if (directory === null) return null
-  return {
-    record: files.readRecord(paths.record),
-    directory: `${directory.ino}.${directory.birthtimeMs}`,
-    heartbeatMs: directory.mtimeMs,
-  }
+  const record = files.readRecord(paths.record)
+  // A record speaks of the directory it was made for; beside another one it was left over.
+  return { ...directory, record: recordedDirectory(record) === directory.directory ? record : null }
+}
+
+/** Which directory this is. File systems reuse inode numbers, so the time it was made belongs to it. */
+function identityOf(files: FileOperations, path: string): { directory: string; heartbeatMs: number } | null {
+  const stat = files.lstat(path)
+  return stat === null ? null : { directory: `${stat.ino}.${stat.birthtimeMs}`, heartbeatMs: stat.mtimeMs }
 }
 
 function isSame(a: Sighting, b: Sighting): boolean {
@@ -186,14 +198,22 @@ function isSame(a: Sighting, b: Sighting): boolean {
 }
 
 function ownerOf(record: string | null): Owner | null {
-  if (record === null) return null
+  const { host, bootId, pidNamespace, pid, startTime } = parseRecord(record)
+  if (typeof host !== 'string' || typeof pid !== 'number') return null
+  return { host, bootId: bootId ?? null, pidNamespace: pidNamespace ?? null, pid, startTime: startTime ?? null }
+}
+
+function recordedDirectory(record: string | null): string | undefined {
+  return parseRecord(record).directory
+}
+
+function parseRecord(record: string | null): Partial<Owner> & { directory?: string } {
+  if (record === null) return {}
   try {
-    const { host, bootId, pidNamespace, pid, startTime } = JSON.parse(record) as Partial<Owner>
-    if (typeof host !== 'string' || typeof pid !== 'number') return null
-    return { host, bootId: bootId ?? null, pidNamespace: pidNamespace ?? null, pid, startTime: startTime ?? null }
+    return JSON.parse(record) as Partial<Owner> & { directory?: string }
   } catch {
     // A record of another program, or of another version: nothing can be proven about its owner.
-    return null
+    return {}
   }
 }
 
@@ -211,29 +231,30 @@ type Callback<T = void> = (error: Error | null, value?: T) => void
 class LockAdapter {
   readonly #files: FileOperations
   readonly #paths: LockPaths
-  #text: string | null = null
-  #isHolding = false
+  #owner: Owner | undefined
+  /** The record of the lock that we hold, and the directory it was made for. */
+  #held: { readonly record: string; readonly directory: string } | undefined
 
   constructor(files: FileOperations, paths: LockPaths) {
     this.#files = files
     this.#paths = paths
   }
 
-  become(text: string): this {
-    this.#text = text
-    this.#isHolding = false
+  become(owner: Owner): this {
+    this.#owner = owner
+    this.#held = undefined
     return this
   }
 
   forget(): void {
-    this.#isHolding = false
+    this.#held = undefined
   }
 
   isOurs(): boolean {
     return (
-      this.#isHolding &&
-      this.#files.readRecord(this.#paths.record) === this.#text &&
-      this.#files.lstat(this.#paths.directory) !== null
+      this.#held !== undefined &&
+      this.#files.readRecord(this.#paths.record) === this.#held.record &&
+      identityOf(this.#files, this.#paths.directory)?.directory === this.#held.directory
     )
   }
 
@@ -241,17 +262,19 @@ class LockAdapter {
     answer(done, () => {
       this.#files.mkdir(path)
       try {
-        this.#writeRecord()
+        const directory = identityOf(this.#files, path)?.directory ?? ''
+        const record = JSON.stringify({ ...this.#owner, nonce: randomUUID(), directory })
+        this.#writeRecord(record)
+        this.#held = { record, directory }
       } catch (error) {
         tidy(() => this.#files.rmdir(path))
         throw error
       }
-      this.#isHolding = true
     })
 
   readonly stat = (path: string, done: Callback<{ mtime: Date }>): void =>
     answer(done, () => {
-      if (!this.#isHolding) return { mtime: new Date() }
+      if (this.#held === undefined) return { mtime: new Date() }
       const stat = this.isOurs() ? this.#files.lstat(path) : null
       if (stat === null) throw Object.assign(new Error('the lock is gone'), { code: 'ENOENT' })
       return { mtime: new Date(stat.mtimeMs) }
@@ -264,23 +287,27 @@ class LockAdapter {
 
   readonly rmdir = (path: string, done: Callback): void => answer(done, () => this.rmdirSync(path))
 
+  /** Also called by the library when the process exits. */
   readonly rmdirSync = (path: string): void => {
     if (!this.isOurs()) return
-    this.#isHolding = false
-    // The record goes first, so that a fresh lock never stands beside an old record.
-    this.#files.unlink(this.#paths.record)
-    this.#files.rmdir(path)
+    const record = this.#held?.record
+    this.#held = undefined
+    try {
+      // The directory first: should we die here, what is left is a record of a dead owner beside nothing.
+      this.#files.rmdir(path)
+    } finally {
+      if (this.#files.readRecord(this.#paths.record) === record) this.#files.unlink(this.#paths.record)
+    }
   }
 
-  #writeRecord(): void {
-    const text = this.#text ?? ''
+  #writeRecord(record: string): void {
     try {
-      this.#files.createRecord(this.#paths.record, text)
+      this.#files.createRecord(this.#paths.record, record)
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error
-      // Left by a holder whose directory somebody else removed. The directory is ours now, and so is its record.
+      // Left over beside a directory that is gone. The directory that stands here now is ours, and so is its record.
       this.#files.unlink(this.#paths.record)
-      this.#files.createRecord(this.#paths.record, text)
+      this.#files.createRecord(this.#paths.record, record)
     }
   }
 }

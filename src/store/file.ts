@@ -4,6 +4,7 @@ import type { Owner } from '../credential.ts'
 import { AuthkeepError, errnoOf, isAuthkeepError } from '../errors.ts'
 import { type Document, type Entry, type Format, FormatError } from '../formats/format.ts'
 import { nativeFormat } from '../formats/native.ts'
+import { isRunning } from '../owner.ts'
 import { realTarget, slowStep, step, temporaryOwner, tidy, writeDraft } from './atomic-write.ts'
 import type { Change, CommitResult, StoreBackend, Versioned } from './backend.ts'
 import type { StoreEvent, StoreReport } from './events.ts'
@@ -16,6 +17,8 @@ export interface FileBackendOptions {
   readonly format?: Format
   /** How long a commit waits for another process before `store_busy`; default 20 s. */
   readonly lockTimeoutMs?: number
+  /** How long the lock of a holder of whom nothing is known must have been silent; default 10 s, and rarely to be changed. */
+  readonly staleLockMs?: number
   /** Hears of recoveries. */
   readonly onEvent?: (event: StoreEvent) => void
   /** Every system call, for tests that stop or fail one. */
@@ -383,7 +386,7 @@ class FileStore implements FileBackend {
   async #underLock<T>(target: string, run: (held: HeldLock) => Promise<T>): Promise<T> {
     step(this.path, 'mkdir', () => this.#files.makeDirectories(dirname(target)))
     if (this.#lock?.target !== target) {
-      const { owner, lockTimeoutMs } = this.#options
+      const { owner, lockTimeoutMs, staleLockMs } = this.#options
       this.#lock = {
         target,
         lock: new FileLock({
@@ -391,25 +394,30 @@ class FileStore implements FileBackend {
           path: target,
           ...(owner === undefined ? {} : { owner }),
           ...(lockTimeoutMs === undefined ? {} : { timeoutMs: lockTimeoutMs }),
+          ...(staleLockMs === undefined ? {} : { staleMs: staleLockMs }),
         }),
       }
     }
     const held = await this.#lock.lock.acquire()
     try {
-      if (!this.#hasSwept) this.#sweep(target)
+      if (!this.#hasSwept || held.wasTakenOver) this.#sweep(target)
       return await run(held)
     } finally {
       await held.release()
     }
   }
 
-  /** Removes what dead writers left behind: drafts hold secrets. With the lock held nobody else is writing one. */
+  /**
+   * Removes what dead writers left behind: drafts hold secrets. One that bears our own number is left over as well,
+   * because we write only with the lock held: in a container every process may be number 1.
+   */
   #sweep(target: string): void {
     const directory = dirname(target)
     for (const name of step(this.path, 'readdir', () => this.#files.readdir(directory))) {
       const pid = temporaryOwner(target, name)
-      const isOldCopy = name.startsWith(`${basename(copyPath(target))}.`)
-      if ((pid !== null && pid !== process.pid) || isOldCopy) tidy(() => this.#files.unlink(join(directory, name)))
+      const isDeadDraft = pid !== null && (pid === process.pid || !isRunning(pid))
+      const isDeadCopy = name.startsWith(`${basename(copyPath(target))}.`)
+      if (isDeadDraft || isDeadCopy) tidy(() => this.#files.unlink(join(directory, name)))
     }
     this.#hasSwept = true
   }

@@ -1,0 +1,217 @@
+import { once } from 'node:events'
+import { mkdir, readFile, rmdir } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Fault } from '../../examples/server/faults.ts'
+import { AuthkeepError } from '../../src/errors.ts'
+import { key, type Stage, setStage } from './stage.ts'
+
+/** Fault × what the caller hears × what the entry says afterwards × what the next call does. */
+const cases: readonly {
+  name: string
+  fault: Fault
+  error: object
+  state: 'live' | 'in_doubt' | 'dead'
+  next: 'served' | object
+}[] = [
+  {
+    name: 'an edge that answers with HTML',
+    fault: 'html',
+    error: { code: 'server_unavailable', remedy: 'retry', detail: { sent: true } },
+    state: 'in_doubt',
+    next: 'served',
+  },
+  {
+    name: 'a connection that closes without an answer',
+    fault: 'nothing',
+    error: { code: 'server_unavailable', remedy: 'retry', detail: { sent: true } },
+    state: 'in_doubt',
+    next: 'served',
+  },
+  {
+    name: 'HTTP 500',
+    fault: { status: 500 },
+    error: { code: 'server_unavailable', detail: { status: 500, sent: true } },
+    state: 'in_doubt',
+    next: 'served',
+  },
+  {
+    name: 'HTTP 429',
+    fault: { status: 429, retryAfter: '7' },
+    error: { code: 'server_unavailable', detail: { status: 429, retryAfterMs: 7_000 } },
+    state: 'live',
+    next: 'served',
+  },
+  {
+    name: 'an empty HTTP 400',
+    fault: 'empty400',
+    error: { code: 'server_unavailable', detail: { sent: true } },
+    state: 'in_doubt',
+    next: 'served',
+  },
+  {
+    name: 'invalid_grant',
+    fault: { status: 400, body: '{"error":"invalid_grant"}' },
+    error: { code: 'grant_revoked', remedy: 'authorize' },
+    state: 'dead',
+    next: { code: 'grant_revoked' },
+  },
+  {
+    name: 'invalid_client',
+    fault: { status: 401, body: '{"error":"invalid_client"}' },
+    error: { code: 'server_rejected', remedy: 'fix', detail: { error: 'invalid_client' } },
+    state: 'live',
+    next: 'served',
+  },
+  {
+    name: 'an answer that was lost after the server had rotated',
+    fault: 'lost',
+    error: { code: 'server_unavailable', detail: { sent: true } },
+    state: 'in_doubt',
+    // The server detects the reuse: that is the strict window, and it is named.
+    next: { code: 'grant_revoked' },
+  },
+]
+
+describe('a token endpoint that fails', () => {
+  let stage: Stage
+  beforeEach(async () => {
+    stage = await setStage()
+    await stage.login()
+    stage.server.reset()
+  })
+  afterEach(() => stage.stop())
+
+  test.each(cases)('$name', async ({ fault, error, state, next }) => {
+    await stage.expire()
+    const before = await stage.credential()
+    stage.server.fault(fault)
+    const caught = await stage.broker.getToken(stage.urls.files).catch((thrown: unknown) => thrown)
+    expect(caught).toBeInstanceOf(AuthkeepError)
+    expect(caught).toMatchObject(error)
+
+    const after = await stage.credential()
+    expect(after.grant.refreshToken?.reveal()).toBe(before.grant.refreshToken?.reveal())
+    expect(after.grant.state).toBe(state)
+    expect(after.lease).toBeNull()
+    expect(stage.server.counts().arrived).toBe(1)
+
+    const again = stage.broker.getToken(stage.urls.files)
+    if (next === 'served') expect((await again).scopes).toEqual(['files:read'])
+    else await expect(again).rejects.toMatchObject(next)
+  })
+
+  test('a refresh in doubt is replayed once, and never a third time', async () => {
+    await stage.expire()
+    stage.server.fault({ status: 500 }, { status: 500 }, { status: 500 })
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({ code: 'server_unavailable' })
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({ code: 'server_unavailable' })
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({
+      code: 'refresh_interrupted',
+      detail: { stage: 'replayed' },
+    })
+    expect(stage.server.counts().arrived).toBe(2)
+    expect((await stage.credential()).grant.refreshToken).not.toBeNull()
+  })
+
+  test('while a token still lives, a refresh that fails is not the caller’s problem', async () => {
+    const living = await stage.broker.getToken(stage.urls.files)
+    stage.server.fault({ status: 500 })
+    const served = await stage.broker.getToken(stage.urls.files, { minTtlMs: 24 * 3_600_000 })
+    expect(served.reveal()).toBe(living.reveal())
+    expect(stage.server.counts().arrived).toBeGreaterThan(0)
+  })
+
+  test('a server that is gone costs nothing', async () => {
+    await stage.broker.getToken(stage.urls.files)
+    await stage.expire()
+    const closed = createServer().listen(0, '127.0.0.1')
+    await once(closed, 'listening')
+    const { port } = closed.address() as AddressInfo
+    closed.close()
+    const broker = stage.newBroker({
+      fetch: (input, init) => {
+        const { url, method } = new Request(input, init)
+        // Discovery answers; the token endpoint is on a port where nobody listens any more.
+        return method === 'POST' ? fetch(`http://127.0.0.1:${port}/`, { method }) : fetch(url, init)
+      },
+    })
+    await expect(broker.getToken(stage.urls.files)).rejects.toMatchObject({
+      code: 'server_unavailable',
+      detail: { sent: false },
+    })
+    const { grant, lease } = await stage.credential()
+    expect([grant.state, grant.replays, lease]).toEqual(['live', 0, null])
+    expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+  })
+
+  test.each([
+    ['scope: null', (body: object) => ({ ...body, scope: null })],
+    ['no token_type', (body: object) => ({ ...body, token_type: undefined })],
+    ['an ID token of somebody else', (body: object) => ({ ...body, id_token: 'eyJhbGciOiJub25lIn0.e30.' })],
+    ['a negative lifetime', (body: object) => ({ ...body, expires_in: -1 })],
+  ])('an answer with %s is refused, and its successor is kept', async (_, mutation) => {
+    await stage.expire()
+    const before = await stage.credential()
+    stage.server.mutateResponse(mutation)
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({ code: 'response_invalid' })
+    const after = await stage.credential()
+    expect(after.grant.refreshToken?.reveal()).not.toBe(before.grant.refreshToken?.reveal())
+    expect(after.grant.generation).toBe(before.grant.generation + 1)
+    expect(after.lease).toBeNull()
+    stage.server.mutateResponse(null)
+    expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+    expect(stage.server.counts().reuse).toBe(0)
+  })
+
+  test('an answer with too few scopes is stored as what it is and not handed out', async () => {
+    await stage.expire()
+    stage.server.mutateResponse((body) => ({ ...body, scope: 'openid' }))
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({
+      code: 'scope_missing',
+      detail: { missing: ['files:read'], obtainable: false },
+    })
+    expect(stage.server.counts().arrived).toBe(1)
+  })
+
+  test('a missing refresh_token in the answer means: keep the one there is', async () => {
+    await stage.expire()
+    stage.server.mutateResponse((body) => ({ ...body, refresh_token: undefined }))
+    const before = await stage.credential()
+    expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+    expect((await stage.credential()).grant.refreshToken?.reveal()).toBe(before.grant.refreshToken?.reveal())
+  })
+
+  test('a logout during the refresh stays a logout, and the successor is revoked', async () => {
+    await stage.expire()
+    const arrived = new Promise<void>((resolve) => {
+      stage.server.mutateResponse((body) => {
+        resolve()
+        return body
+      })
+    })
+    stage.server.setTokenDelay(150)
+    const waiting = stage.broker.getToken(stage.urls.files)
+    const outcome = expect(waiting).rejects.toMatchObject({ code: 'authorization_required' })
+    await stage.store.waitForChange(key, await stage.credential(), { timeoutMs: 5_000 })
+    await stage.store.update(key, () => null)
+    await outcome
+    await arrived
+    expect(await stage.store.read(key)).toBeNull()
+    expect(stage.server.counts().revoked).toBeGreaterThan(0)
+  })
+
+  test('a store that cannot be written fails before the refresh token is spent', async () => {
+    await stage.expire()
+    // Root may write anywhere: a directory in the place of the lock's record is as good as a read-only file system.
+    await mkdir(`${stage.path}.lock.owner`)
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({
+      code: 'store_failed',
+      detail: { unspent: true },
+    })
+    expect(stage.server.counts().arrived).toBe(0)
+    await rmdir(`${stage.path}.lock.owner`)
+    expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+    expect(await readFile(stage.path, 'utf8')).not.toContain('padding')
+  })
+})
