@@ -4,24 +4,27 @@ import { commands } from '../../src/cli/commands.ts'
 import { helpFor } from '../../src/cli/help.ts'
 
 describe('a command line', () => {
-  it('is read wherever its options stand', () => {
+  it('is read wherever its options stand', async () => {
     for (const line of ['--json token https://a.example --min-ttl 5', 'token --min-ttl=5 --json https://a.example']) {
-      const { command, words, options } = readArguments(line.split(' '))
+      const { command, words, options } = await readArguments(line.split(' '))
       expect(command?.name).toBe('token')
       expect(words).toEqual(['https://a.example'])
       expect(options).toEqual({ json: true, 'min-ttl': '5' })
     }
   })
 
-  it('may repeat --scope', () => {
-    expect(readArguments(['login', 'acme', '--scope', 'a', '--scope', 'b']).options['scope']).toEqual(['a', 'b'])
+  it('may repeat --scope', async () => {
+    expect((await readArguments(['login', 'acme', '--scope', 'a', '--scope', 'b'])).options['scope']).toEqual([
+      'a',
+      'b',
+    ])
   })
 
-  it('of two words is one command', () => {
-    expect(readArguments(['providers', 'add', 'x.json', '--replace']).command?.name).toBe('providers add')
+  it('of two words is one command', async () => {
+    expect((await readArguments(['providers', 'add', 'x.json', '--replace'])).command?.name).toBe('providers add')
   })
 
-  it('of nothing names no command', () => expect(readArguments([]).command).toBeUndefined())
+  it('of nothing names no command', async () => expect((await readArguments([])).command).toBeUndefined())
 
   it.each([
     ['tokn', 'There is no command "tokn". Did you mean token?'],
@@ -39,8 +42,8 @@ describe('a command line', () => {
     ['login acme --account', '--account needs a value.'],
     ['login acme --account --json', '--account needs a value.'],
     ['status --json=yes', '--json takes no value.'],
-  ])('%s: %s', (line, sentence) => {
-    expect(() => readArguments(line.split(' '))).toThrow(
+  ])('%s: %s', async (line, sentence) => {
+    await expect(readArguments(line.split(' '))).rejects.toEqual(
       expect.objectContaining({ name: 'UsageError', message: sentence }),
     )
   })
@@ -64,10 +67,10 @@ describe('help', () => {
     },
   )
 
-  it('shows examples that are command lines', () => {
+  it('shows examples that are command lines', async () => {
     for (const example of commands.flatMap((command) => command.examples)) {
       const own = /authkeep ([^)<]*)/.exec(example)?.[1]?.trim().split(' ') ?? []
-      expect(() => readArguments(own)).not.toThrow()
+      await expect(readArguments(own)).resolves.toBeDefined()
     }
   })
 })
