@@ -109,6 +109,10 @@ const redacted = '[redacted]'
  * searching for it.
  */
 export class Secret {
+  static {
+    Object.defineProperty(this.prototype, Symbol.for('nodejs.util.inspect.custom'), { value: () => redacted })
+  }
+
   readonly #value: string
 
   constructor(value: string) {
@@ -129,10 +133,6 @@ export class Secret {
   }
 
   [Symbol.toPrimitive](): string {
-    return redacted
-  }
-
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
     return redacted
   }
 }

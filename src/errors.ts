@@ -16,6 +16,8 @@ export interface ErrorDetails {
       | 'denied'
       | 'timed_out'
     resource?: string
+    /** What the login should bring, where that is known. */
+    scopes?: readonly string[]
   }
   /** The grant does not cover what the endpoint needs. Known before anything is sent. */
   scope_missing: {
@@ -135,6 +137,10 @@ const brand = Symbol.for('authkeep.error')
  * detail carry no token, code, verifier or key, and there is no `cause`, because what lower layers throw may carry one.
  */
 export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
+  static {
+    Object.defineProperty(this.prototype, brand, { value: true })
+  }
+
   readonly code: C
   readonly detail: ErrorDetails[C]
   readonly remedy: Remedy
@@ -147,10 +153,6 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
     this.remedy = remedies[code]
   }
 
-  get [brand](): true {
-    return true
-  }
-
   toJSON(): { code: C; remedy: Remedy; message: string; detail: ErrorDetails[C] } {
     return { code: this.code, remedy: this.remedy, message: this.message, detail: this.detail }
   }
@@ -159,7 +161,7 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
 /** Whether a thrown value is an authkeep error, and of the given code where one is named. */
 export function isAuthkeepError<C extends ErrorCode = ErrorCode>(error: unknown, code?: C): error is AuthkeepError<C> {
   if (typeof error !== 'object' || error === null || !(brand in error)) return false
-  return code === undefined || (error as AuthkeepError).code === code
+  return code === undefined || (error as unknown as AuthkeepError).code === code
 }
 
 /** The errno of a system error (`ENOSPC`, `EACCES`, …), or undefined for anything else. */

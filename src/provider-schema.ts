@@ -1,6 +1,7 @@
 import type { infer as Inferred, ZodType, z } from 'zod'
 import { compilePattern } from './endpoint.ts'
 import { AuthkeepError } from './errors.ts'
+import { nearestName } from './nearest.ts'
 import { checkProvider, isSecureUrl, type Provider } from './provider.ts'
 
 type Zod = typeof z
@@ -33,36 +34,9 @@ export async function parseProvider(data: unknown, source = 'a provider'): Promi
   return parsed.data satisfies Agreed
 }
 
-/** Of several names the one a misspelt word was probably meant to be, or undefined when none is close. */
-export function nearestName(word: string, names: Iterable<string>): string | undefined {
-  let best: string | undefined
-  let least = Math.max(2, Math.floor(word.length / 3)) + 1
-  for (const name of names) {
-    const edits = editDistance(word.toLowerCase(), name.toLowerCase())
-    if (edits < least && edits < name.length) [best, least] = [name, edits]
-  }
-  return best
-}
-
 function didYouMean(word: string, names: readonly string[]): string {
   const nearest = nearestName(word, names)
   return nearest === undefined ? ` (known: ${names.join(', ')})` : `, did you mean ${nearest}?`
-}
-
-/** Levenshtein's distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column)
-  for (const [above, letter] of Array.from(a).entries()) {
-    let diagonal = above
-    const next = [above + 1]
-    for (const [column, other] of Array.from(b).entries()) {
-      const up = row[column + 1] ?? 0
-      next.push(Math.min(up + 1, (next[column] ?? 0) + 1, diagonal + (letter === other ? 0 : 1)))
-      diagonal = up
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }
 
 /** Parameters of the authorization request that the flow sets itself; a second opinion about them is an attack. */

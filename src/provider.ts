@@ -82,7 +82,7 @@ export function checkProvider(provider: Provider, source = 'a provider'): void {
 
 function* problemsOf(provider: Provider): Generator<string> {
   // Typed as unknown on purpose: a provider may come from JavaScript or from a file.
-  const { id, issuer, client, endpoints } = provider as { [M in keyof Provider]: unknown }
+  const { id, issuer, client, endpoints, metadata } = provider as { [M in keyof Provider]: unknown }
   if (typeof id !== 'string' || !/^[^:\s]+$/.test(id)) yield 'id: must be a word without a colon'
   if (!isUrl(issuer)) yield 'issuer: must be an https URL (http only on loopback)'
   if (typeof (client as { id?: unknown } | undefined)?.id !== 'string') yield 'client.id: must be a string'
@@ -90,9 +90,12 @@ function* problemsOf(provider: Provider): Generator<string> {
     yield 'endpoints: must be a list'
     return
   }
-  for (const [index, endpoint] of ((endpoints ?? []) as readonly Partial<Endpoint>[]).entries()) {
-    const problem = typeof endpoint.url === 'string' ? compilePattern(endpoint.url).problem : 'must be a string'
+  for (const [index, endpoint] of ((endpoints ?? []) as readonly (Partial<Endpoint> | null)[]).entries()) {
+    const problem = typeof endpoint?.url === 'string' ? compilePattern(endpoint.url).problem : 'must be a string'
     if (problem !== undefined) yield `endpoints.${index}.url: ${problem}`
+  }
+  for (const [name, value] of Object.entries(metadata ?? {})) {
+    if (/(_endpoint|^jwks_uri)$/.test(name) && !isUrl(value)) yield `metadata.${name}: must be an https URL`
   }
 }
 

@@ -35,6 +35,10 @@ export function missingScopes(
 function withImplied(granted: readonly string[], implies: Implications): ReadonlySet<string> {
   const has = new Set(granted)
   // A Set visits what is added while it is walked, so chains of implications are followed to their end, cycles too.
-  for (const scope of has) for (const implied of implies[scope] ?? []) has.add(implied)
+  for (const scope of has) {
+    // A server may call a scope "constructor"; only what the provider itself declares counts.
+    const implied = Object.hasOwn(implies, scope) ? implies[scope] : undefined
+    for (const one of implied ?? []) has.add(one)
+  }
   return has
 }

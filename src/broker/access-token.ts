@@ -32,6 +32,12 @@ interface Origin {
 }
 
 export class BrokeredToken implements AccessToken {
+  static {
+    Object.defineProperty(this.prototype, Symbol.for('nodejs.util.inspect.custom'), {
+      value: () => 'AccessToken [redacted]',
+    })
+  }
+
   readonly type: string
   readonly expiresAt: number | null
   readonly scopes: readonly string[]
@@ -74,10 +80,6 @@ export class BrokeredToken implements AccessToken {
 
   toJSON(): string {
     return '[redacted]'
-  }
-
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
-    return `AccessToken { account: '${this.account}', token: [redacted] }`
   }
 }
 

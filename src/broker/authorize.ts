@@ -29,6 +29,16 @@ export function planLogin(provider: Provider, requirement: Requirement, existing
 }
 
 /**
+ * The scopes that a first login has to name to serve a requirement: none where the provider's own are enough. A login
+ * that names some does not ask for the provider's, so they are among them.
+ */
+export function scopesToName(provider: Provider, requirement: Requirement): readonly string[] {
+  const usual = provider.scopes ?? []
+  if (missingScopes(requirement.scopes, usual, provider.implies).length === 0) return []
+  return unionScopes(usual, requirement.scopes)
+}
+
+/**
  * The entry that a login makes, given what is there now. Pure, and run inside the store's update, so that it sees the
  * entry as it is when it is replaced.
  *

@@ -33,6 +33,8 @@ export interface GetTokenOptions {
   readonly minTtlMs?: number
   /** The token that an API has just refused. N callers holding the same one cause one refresh, not N. */
   readonly rejected?: string
+  /** Which account's token, where a URL alone leaves a choice. */
+  readonly account?: string
   /** Stops the waiting; it never interrupts a refresh that has been sent. */
   readonly signal?: AbortSignal
 }
@@ -182,11 +184,11 @@ export class TokenBroker {
   }
 
   /** What would be done about a target now, by which credential, and why; and why every other one would not serve. */
-  async explain(target: Target): Promise<Explanation> {
+  async explain(target: Target, options: { readonly account?: string } = {}): Promise<Explanation> {
     this.#assertOpen()
     const label = typeof target === 'string' || target instanceof URL ? String(target) : target.provider
     try {
-      const routes = routesTo(target, this.#providers)
+      const routes = routesTo(target, this.#providers, options.account)
       return await explainRoutes(label, routes, this.#store, (route) => this.#moment(route.provider, {}, this.#now()))
     } catch (error) {
       if (isAuthkeepError(error, 'endpoint_unknown')) return explainUnknown(label, error)
@@ -214,7 +216,7 @@ export class TokenBroker {
     const startedAt = this.#now()
     const confirmed = name === undefined ? undefined : await this.#confirm(name, startedAt)
     if (confirmed !== undefined) return confirmed
-    const { route, info } = choose(...(await this.#candidates(target)))
+    const { route, info } = choose(...(await this.#candidates(target, options.account)))
     const flight: Flight = { route, key: info, options, startedAt }
     const credential = await readCredential(this.#store, info)
     const moment = this.#moment(route.provider, options, startedAt)
@@ -240,8 +242,11 @@ export class TokenBroker {
     return this.#cache.confirmed(name, await this.#store.read(key), now)
   }
 
-  async #candidates(target: Target): Promise<[readonly Route[], readonly CredentialInfo[]]> {
-    const routes = routesTo(target, this.#providers)
+  async #candidates(
+    target: Target,
+    account: string | undefined,
+  ): Promise<[readonly Route[], readonly CredentialInfo[]]> {
+    const routes = routesTo(target, this.#providers, account)
     const providers = new Set(routes.map(({ provider }) => provider.id))
     const infos = await Promise.all([...providers].map((provider) => this.#store.list({ provider })))
     return [routes, infos.flat()]
@@ -356,9 +361,10 @@ function present(token: Usable, credential: Credential, { provider, headers }: R
   return new BrokeredToken(token, { provider, credential, headers })
 }
 
-/** Requests with an ordinary wish are cached; one that names a refused token or a lifetime wants a decision. */
-function cacheName(target: Target, { rejected, minTtlMs }: GetTokenOptions): string | undefined {
-  if (rejected !== undefined || minTtlMs !== undefined) return undefined
+/** Requests with an ordinary wish are cached; one that names a refused token, a lifetime or an account wants a decision. */
+function cacheName(target: Target, options: GetTokenOptions): string | undefined {
+  if (options.rejected !== undefined || options.minTtlMs !== undefined || options.account !== undefined)
+    return undefined
   if (typeof target === 'string') return target
   if (target instanceof URL) return target.href
   const { provider, account, resource, scopes } = target

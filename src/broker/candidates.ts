@@ -1,6 +1,7 @@
 import type { Credential, CredentialKey } from '../credential.ts'
-import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { AuthkeepError } from '../errors.ts'
 import type { CredentialInfo, CredentialStore } from '../store/store.ts'
+import { scopesToName } from './authorize.ts'
 import type { Route } from './target.ts'
 
 /** A stored entry that one of the routes could use. */
@@ -30,10 +31,15 @@ export function choose(routes: readonly Route[], infos: readonly CredentialInfo[
   const candidates = candidatesFor(routes, infos)
   const [first] = candidates
   if (first === undefined) {
-    const route = routes[0]
-    const account = route?.account === undefined ? {} : { account: route.account }
-    const provider = route?.provider.id ?? ''
-    throw new AuthkeepError('authorization_required', { provider, ...account, reason: 'no_credential' })
+    const [route] = routes
+    if (route === undefined) throw new TypeError('a target has at least one route')
+    const { provider, account, requirement } = route
+    const scopes = scopesToName(provider, requirement)
+    throw new AuthkeepError('authorization_required', {
+      ...{ provider: provider.id, reason: 'no_credential' },
+      ...(account === undefined ? {} : { account }),
+      ...(scopes.length === 0 ? {} : { scopes }),
+    })
   }
   const rivals = candidates.filter(({ route }) => route === first.route)
   if (rivals.length > 1) {
@@ -52,9 +58,4 @@ export async function readCredential(store: CredentialStore, key: CredentialKey)
     account: key.account,
     reason: 'no_credential',
   })
-}
-
-/** Whether an error is about one entry only. */
-export function isEntryProblem(error: unknown): boolean {
-  return isAuthkeepError(error, 'store_corrupt') && error.detail.key !== undefined
 }

@@ -1,6 +1,7 @@
 import type { CredentialKind, Endpoint, Requirement, Target } from '../endpoint.ts'
 import { compilePattern, matchEndpoint, requirementOf } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
+import { nearestName } from '../nearest.ts'
 import type { Provider } from '../provider.ts'
 import { scopeSet } from '../scope.ts'
 
@@ -17,13 +18,16 @@ export interface Route {
  *
  * @throws AuthkeepError `endpoint_unknown`, `provider_unknown`; TypeError for what is no target; `not_supported`
  */
-export function routesTo(target: Target, providers: readonly Provider[]): readonly Route[] {
-  return typeof target === 'string' || target instanceof URL
-    ? routesToUrl(target, providers)
-    : [routeTo(target, providers)]
+export function routesTo(target: Target, providers: readonly Provider[], account?: string): readonly Route[] {
+  if (typeof target === 'string' || target instanceof URL) return routesToUrl(target, providers, account)
+  return [routeTo(account === undefined ? target : { ...target, account }, providers)]
 }
 
-function routesToUrl(target: URL | string, providers: readonly Provider[]): readonly Route[] {
+function routesToUrl(
+  target: URL | string,
+  providers: readonly Provider[],
+  account: string | undefined,
+): readonly Route[] {
   if (!URL.canParse(String(target))) throw new TypeError('a target is a URL or names a provider')
   const url = new URL(target)
   const matches = providers.flatMap((provider) => {
@@ -37,11 +41,11 @@ function routesToUrl(target: URL | string, providers: readonly Provider[]): read
   }
   return matches
     .sort((a, b) => compilePattern(b.endpoint.url).weight - compilePattern(a.endpoint.url).weight)
-    .map(({ provider, endpoint }) => routeOf(provider, endpoint))
+    .map(({ provider, endpoint }) => routeOf(provider, endpoint, account))
 }
 
-function routeOf(provider: Provider, endpoint: Endpoint): Route {
-  return { provider, requirement: requirementOf(endpoint), account: undefined, headers: endpoint.headers ?? {} }
+function routeOf(provider: Provider, endpoint: Endpoint, account: string | undefined): Route {
+  return { provider, requirement: requirementOf(endpoint), account, headers: endpoint.headers ?? {} }
 }
 
 const anyKind: readonly CredentialKind[] = ['oauth', 'token', 'api_key']
@@ -70,25 +74,4 @@ function nearestEndpoint(url: URL, providers: readonly Provider[]): string | und
   const declared = providers.flatMap(({ endpoints }) => (endpoints ?? []).map((endpoint) => endpoint.url))
   const sameHost = declared.filter((pattern) => URL.canParse(pattern) && new URL(pattern).host === url.host)
   return nearestName(url.href, sameHost.length > 0 ? sameHost : declared, Infinity)
-}
-
-/** The name that takes the fewest edits, if it takes no more than a third of the name. */
-function nearestName(asked: string, names: readonly string[], limit = Math.ceil(asked.length / 3)): string | undefined {
-  const ranked = names
-    .map((name) => ({ name, distance: editDistance(asked, name) }))
-    .sort((a, b) => a.distance - b.distance)
-  const best = ranked[0]
-  return best !== undefined && best.distance <= limit ? best.name : undefined
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1]
-    for (let j = 0; j < b.length; j++) {
-      next.push(Math.min((row[j] ?? 0) + (a[i] === b[j] ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }

@@ -1,6 +1,6 @@
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
 import { replacementRefused } from '../provider-files.ts'
-import { LoginNeeded, UsageError } from './context.ts'
+import { UsageError } from './context.ts'
 
 /** What was being done when an error came up; what advice is worded with. */
 export interface Situation {
@@ -28,7 +28,6 @@ const exitCodes: Readonly<Record<Remedy, number>> = { fix: 1, choose: 1, authori
 
 /** Everything the command line says about an error. Pure; never a stack, never what a lower layer printed. */
 export function adviseOn(error: unknown, situation: Situation): Advice {
-  if (error instanceof LoginNeeded && !situation.cancelled) return adviseOnLogin(error, situation)
   const again = commandLine(situation.typed)
   if (situation.cancelled) {
     const next = `Nothing was lost; to begin again: ${again}`
@@ -47,12 +46,6 @@ export function adviseOn(error: unknown, situation: Situation): Advice {
   const name = error instanceof Error ? error.name : typeof error
   const message = `Something unexpected happened (${name}).`
   return { ...shared, code: 'unexpected', message, next: 'This is a bug in authkeep; please report what you did.' }
-}
-
-/** The error knows who has to log in; only the target knows what for. */
-function adviseOnLogin({ error, scopes }: LoginNeeded, situation: Situation): Advice {
-  const next = `Log in: ${loginCommand({ ...error.detail, scopes }, situation.homeOption)}`
-  return { ...adviseOn(error, situation), next }
 }
 
 /** A command line that does what it says when it is pasted into a shell. */

@@ -63,7 +63,7 @@ async function sentenceFor(error: unknown, known: readonly string[]): Promise<st
 }
 
 async function meant(option: string, known: readonly string[]): Promise<string> {
-  const { nearestName } = await import('../provider-schema.ts')
+  const { nearestName } = await import('../nearest.ts')
   const word = option.replace(/^-+/, '')
   const close = known.find((name) => word.length > 1 && name.startsWith(word)) ?? nearestName(word, known)
   return close === undefined ? '' : ` Did you mean --${close}?`
@@ -74,7 +74,7 @@ async function unknownCommand(positionals: readonly string[]): Promise<string> {
   const below = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name)
   if (below.length > 0)
     return `authkeep ${first} is followed by ${below.map((name) => name.slice(first.length + 1)).join(' or ')}.`
-  const { nearestName } = await import('../provider-schema.ts')
+  const { nearestName } = await import('../nearest.ts')
   const nearest = nearestName(
     first,
     commands.map(({ name }) => name),

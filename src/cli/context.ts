@@ -1,5 +1,3 @@
-import type { AuthkeepError } from '../errors.ts'
-
 /** What a command is given. Everything it reads or writes besides the home directory comes through here. */
 export interface Context {
   /** What follows the command, as many as it takes. */
@@ -27,19 +25,6 @@ export interface Result {
 export function textOption(context: Context, name: string): string | undefined {
   const value = context.options[name]
   return typeof value === 'string' ? value : undefined
-}
-
-/** Nobody has logged in, and a login that asks for nothing in particular would not do. */
-export class LoginNeeded extends Error {
-  override readonly name = 'LoginNeeded'
-  readonly error: AuthkeepError<'authorization_required'>
-  readonly scopes: readonly string[]
-
-  constructor(error: AuthkeepError<'authorization_required'>, scopes: readonly string[]) {
-    super(error.message)
-    this.error = error
-    this.scopes = scopes
-  }
 }
 
 /** A wrong command line: what is wrong with it, in a sentence. */

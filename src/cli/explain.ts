@@ -1,21 +1,19 @@
 import type { Explanation } from '../broker/explain.ts'
-import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { AuthkeepError } from '../errors.ts'
 import { adviseOn } from './advice.ts'
-import { type Context, LoginNeeded, type Result, urlWord } from './context.ts'
-import { type Home, sayProblems, withHome } from './open-home.ts'
+import { type Context, type Result, textOption, urlWord } from './context.ts'
+import { sayProblems, withHome } from './open-home.ts'
 import { expiryInWords, harmless } from './output.ts'
-import { scopesToAsk, targetFor } from './target.ts'
 
 /** `authkeep explain <url>`: what is needed, what there is, and what would be done. Changes nothing, sends nothing. */
 export async function explain(context: Context): Promise<Result> {
   const url = urlWord(context)
+  const account = textOption(context, 'account')
   return withHome(context, { full: true }, async (home) => {
-    const explanation = await home.broker.explain(await targetFor(context, url, home))
+    const explanation = await home.broker.explain(url, account === undefined ? {} : { account })
     const { problems } = home
     await sayProblems(context, problems)
-    const text = lines(explanation, nextStep(explanation, url, home, context))
-      .map(harmless)
-      .join('\n')
+    const text = lines(explanation, nextStep(explanation, context)).map(harmless).join('\n')
     return { text: `${text}\n`, json: { ...explanation, problems } }
   })
 }
@@ -49,13 +47,9 @@ function has(candidate: Explanation['candidates'][number]): readonly string[] {
   ]
 }
 
-function nextStep({ error }: Explanation, url: URL, { providers }: Home, context: Context): string | undefined {
+function nextStep({ error }: Explanation, { words, homeOption }: Context): string | undefined {
   if (error === undefined) return undefined
-  const { homeOption } = context
-  const typed = ['explain', ...context.words, ...homeOption]
   const thrown: AuthkeepError = new AuthkeepError(error.code, error.detail)
-  const needed = isAuthkeepError(thrown, 'authorization_required')
-    ? new LoginNeeded(thrown, scopesToAsk(url, thrown.detail.provider, providers))
-    : thrown
-  return adviseOn(needed, { typed, command: 'explain', homeOption, cancelled: false }).next
+  const typed = ['explain', ...words, ...homeOption]
+  return adviseOn(thrown, { typed, command: 'explain', homeOption, cancelled: false }).next
 }

@@ -144,8 +144,8 @@ export class FileLock {
     try {
       const now = this.#look()
       if (now !== null && isSame(now, judged)) {
-        step(this.#path, 'rmdir', () => this.#files.rmdir(paths.directory))
         tidy(() => this.#files.unlink(paths.record))
+        step(this.#path, 'rmdir', () => this.#files.rmdir(paths.directory))
       }
     } finally {
       if (this.#files.readRecord(paths.guard) === mine) tidy(() => this.#files.unlink(paths.guard))
@@ -290,14 +290,10 @@ class LockAdapter {
   /** Also called by the library when the process exits. */
   readonly rmdirSync = (path: string): void => {
     if (!this.isOurs()) return
-    const record = this.#held?.record
     this.#held = undefined
-    try {
-      // The directory first: should we die here, what is left is a record of a dead owner beside nothing.
-      this.#files.rmdir(path)
-    } finally {
-      if (this.#files.readRecord(this.#paths.record) === record) this.#files.unlink(this.#paths.record)
-    }
+    // The record goes first: the other way round, the next holder could write its record between the two, and lose it.
+    this.#files.unlink(this.#paths.record)
+    this.#files.rmdir(path)
   }
 
   #writeRecord(record: string): void {

@@ -21,7 +21,7 @@ export function watchedFiles(before: (operation: Operation, args: readonly unkno
         } catch (error) {
           // A promise where the real one gives a promise.
           if (operation === 'fsync' || operation === 'fsyncDirectory' || operation === 'replaceBeside') {
-            return Promise.reject(error as Error)
+            return Promise.reject(error)
           }
           throw error
         }
