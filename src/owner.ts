@@ -35,17 +35,6 @@ export function vitality(owner: Owner, observer: Owner = thisOwner()): 'alive' |
   return owner.startTime === null || owner.startTime === found.startTime ? 'alive' : 'dead'
 }
 
-/** Whether two descriptions are of the same process. */
-export function sameOwner(a: Owner, b: Owner): boolean {
-  return (
-    a.host === b.host &&
-    a.bootId === b.bootId &&
-    a.pidNamespace === b.pidNamespace &&
-    a.pid === b.pid &&
-    a.startTime === b.startTime
-  )
-}
-
 function bootId(): string | null {
   switch (process.platform) {
     case 'linux':

@@ -18,7 +18,8 @@ export function watchedFiles(before: (operation: Operation, args: readonly unkno
       (...args: never[]): unknown => {
         try {
           before(operation, args)
-        } catch (error) {
+        } catch (thrown) {
+          const error = thrown as Error
           // A promise where the real one gives a promise.
           if (operation === 'fsync' || operation === 'fsyncDirectory' || operation === 'replaceBeside') {
             return Promise.reject(error)
