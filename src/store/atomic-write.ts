@@ -86,7 +86,7 @@ async function writeDraftOnce(
     if (like !== null && (made.uid !== like.uid || made.gid !== like.gid)) keepOwner(files, fd, like)
     if (made.mode !== 0o600) step(target, 'fchmod', () => files.fchmod(fd, 0o600))
     for (let offset = 0; offset < bytes.byteLength; ) {
-      offset += step(target, 'write', () => files.write(fd, bytes, offset))
+      offset += step(target, 'write', () => files.write(fd, bytes, offset, offset))
     }
     await slowStep(target, 'fsync', () => files.fsync(fd))
     const { size } = step(target, 'fstat', () => files.fstat(fd))

@@ -32,8 +32,11 @@ export interface FileOperations {
   create(path: string): number
   fchmod(fd: number, mode: number): void
   fchown(fd: number, uid: number, gid: number): void
-  /** May write less than it was given, as write(2) does. */
-  write(fd: number, bytes: Uint8Array, offset: number): number
+  /** An existing file, for reading and writing in place. */
+  openExisting(path: string): number
+  /** Writes `bytes` from `offset` on at `position` of the file. May write less than it was given, as pwrite(2) does. */
+  write(fd: number, bytes: Uint8Array, offset: number, position: number): number
+  truncate(fd: number, size: number): void
   fsync(fd: number): Promise<void>
   close(fd: number): void
   rename(from: string, to: string): void
@@ -72,7 +75,9 @@ export const systemFiles: FileOperations = {
   create: (path) => fs.openSync(path, O_WRONLY | O_CREAT | O_EXCL | noFollow, 0o600),
   fchmod: (fd, mode) => fs.fchmodSync(fd, mode),
   fchown: (fd, uid, gid) => fs.fchownSync(fd, uid, gid),
-  write: (fd, bytes, offset) => fs.writeSync(fd, bytes, offset),
+  openExisting: (path) => fs.openSync(path, 'r+'),
+  write: (fd, bytes, offset, position) => fs.writeSync(fd, bytes, offset, bytes.byteLength - offset, position),
+  truncate: (fd, size) => fs.ftruncateSync(fd, size),
   fsync: (fd) =>
     new Promise((resolve, reject) => fs.fsync(fd, (error) => (error === null ? resolve() : reject(error)))),
   close: (fd) => fs.closeSync(fd),

@@ -301,7 +301,7 @@ describe('a system call that fails', () => {
     const files = watchedFiles(() => undefined)
     const byteByByte: FileOperations = {
       ...files,
-      write: (fd, bytes, offset) => files.write(fd, bytes.subarray(0, offset + 1), offset),
+      write: (fd, bytes, offset, position) => files.write(fd, bytes.subarray(0, offset + 1), offset, position),
     }
     await write('one', byteByByte)
     expect(await read()).toBe('one')
