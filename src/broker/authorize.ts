@@ -4,7 +4,7 @@ import { AuthkeepError } from '../errors.ts'
 import type { GrantAnswer } from '../grant/flow.ts'
 import type { Provider } from '../provider.ts'
 import { missingScopes, unionScopes } from '../scope.ts'
-import { withToken } from './refresh.ts'
+import { withToken } from './changes.ts'
 
 /** What a login should ask for. */
 export interface LoginPlan {
@@ -26,16 +26,6 @@ export function planLogin(provider: Provider, requirement: Requirement, existing
     .flatMap(({ resource }) => (resource === undefined ? [] : [resource]))
   const wanted = requirement.resource === null ? [] : [requirement.resource]
   return { scopes, resources: [...new Set([...wanted, ...reachable, ...(before?.resources ?? [])])] }
-}
-
-/**
- * The scopes that a first login has to name to serve a requirement: none where the provider's own are enough. A login
- * that names some does not ask for the provider's, so they are among them.
- */
-export function scopesToName(provider: Provider, requirement: Requirement): readonly string[] {
-  const usual = provider.scopes ?? []
-  if (missingScopes(requirement.scopes, usual, provider.implies).length === 0) return []
-  return unionScopes(usual, requirement.scopes)
 }
 
 /**

@@ -14,14 +14,12 @@ import { checkProvider, type Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
 import { type AccessToken, BrokeredToken } from './access-token.ts'
-import { credentialFrom, planLogin } from './authorize.ts'
 import { TokenCache } from './cache.ts'
 import { choose, readCredential } from './candidates.ts'
 import { decide, type Moment, marginOf, scopeMissing, type Usable } from './decide.ts'
-import { type Explanation, explainRoutes, explainUnknown } from './explain.ts'
-import { brokeredFetch } from './fetch.ts'
+import type { Explanation } from './explain.ts'
 import { defaultTiming, type RefreshTiming } from './lease.ts'
-import { Refresher } from './refresh.ts'
+import type { Refresher } from './refresh.ts'
 import { type Route, routesTo } from './target.ts'
 
 export interface TokenSource {
@@ -85,7 +83,9 @@ export class TokenBroker {
   readonly #providers: readonly Provider[]
   readonly #fetch: typeof fetch
   readonly #now: () => number
-  readonly #refresher: Refresher
+  readonly #timing: RefreshTiming
+  /** Loaded when a token has to be refreshed: the path that hands out a living one stays light. */
+  #refresher: Promise<Refresher> | undefined
   readonly #cache = new TokenCache()
   readonly #watch: Disposable
   /** Per credential: one spender at a time, and requests that want the same share one place in its queue. */
@@ -105,12 +105,7 @@ export class TokenBroker {
     this.#providers = options.providers
     this.#fetch = options.fetch ?? ((...request) => fetch(...request))
     this.#now = options.now ?? Date.now
-    this.#refresher = new Refresher({
-      store: this.#store,
-      fetch: this.#fetch,
-      now: this.#now,
-      timing: { ...defaultTiming, ...options.timing },
-    })
+    this.#timing = { ...defaultTiming, ...options.timing }
     this.#watch = this.#store.watch(() => this.#cache.clear())
   }
 
@@ -147,6 +142,7 @@ export class TokenBroker {
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<CredentialInfo> {
     this.#assertOpen()
+    const { credentialFrom, planLogin } = await import('./authorize.ts')
     const [route] = routesTo(target, this.#providers)
     if (route === undefined) throw new TypeError('no route')
     const { provider, requirement } = route
@@ -175,6 +171,7 @@ export class TokenBroker {
    * @throws AuthkeepError as `getToken`; `host_not_bound`
    */
   async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
+    const { brokeredFetch } = await import('./fetch.ts')
     return brokeredFetch(this, this.#fetch, input, init)
   }
 
@@ -186,6 +183,7 @@ export class TokenBroker {
   /** What would be done about a target now, by which credential, and why; and why every other one would not serve. */
   async explain(target: Target, options: { readonly account?: string } = {}): Promise<Explanation> {
     this.#assertOpen()
+    const { explainRoutes, explainUnknown } = await import('./explain.ts')
     const label = typeof target === 'string' || target instanceof URL ? String(target) : target.provider
     try {
       const routes = routesTo(target, this.#providers, options.account)
@@ -206,7 +204,7 @@ export class TokenBroker {
     this.#isClosed = true
     this.#watch[Symbol.dispose]()
     await Promise.allSettled([...this.#lineages.values()].map(({ tail }) => tail))
-    await this.#refresher.close()
+    await (await this.#refresher)?.close()
   }
 
   // --- one request -----------------------------------------------------------------------------------------------
@@ -277,9 +275,10 @@ export class TokenBroker {
   async #serve(flight: Flight): Promise<AccessToken> {
     const { route, key } = flight
     const { provider, requirement } = route
+    const refresher = await this.#loadRefresher()
     let served: readonly string[] | undefined
     for (;;) {
-      await this.#refresher.flush(key)
+      await refresher.flush(key)
       const credential = await readCredential(this.#store, key)
       const moment = this.#moment(provider, flight.options, flight.startedAt)
       const decision = decide(credential, requirement, moment)
@@ -288,14 +287,14 @@ export class TokenBroker {
         if (decision.action === 'authorize') throw decision.error
         if (decision.action !== 'refresh' || credential.type !== 'oauth') throw new TypeError('nothing to refresh')
         if (served !== undefined) throw this.#notServed(credential, requirement, served, provider)
-        const verdict = this.#refresher.judge(credential, provider)
+        const verdict = refresher.judge(credential, provider)
         if (verdict.kind === 'wait') {
           const timeoutMs = Math.min(verdict.forMs, lookAtHolderEveryMs)
           await this.#store.waitForChange(key, credential, { timeoutMs })
         } else if (verdict.kind === 'in_doubt') {
-          await this.#refresher.markInDoubt(credential)
+          await refresher.markInDoubt(credential)
         } else {
-          const result = await this.#refresher.run(credential, decision, provider)
+          const result = await refresher.run(credential, decision, provider)
           if (result.kind === 'served') served = result.token.scopes
         }
       } catch (error) {
@@ -304,6 +303,14 @@ export class TokenBroker {
         throw error
       }
     }
+  }
+
+  #loadRefresher(): Promise<Refresher> {
+    this.#refresher ??= import('./refresh.ts').then(
+      ({ Refresher }) =>
+        new Refresher({ store: this.#store, fetch: this.#fetch, now: this.#now, timing: this.#timing }),
+    )
+    return this.#refresher
   }
 
   /** While a token lives, a refresh that failed is not the caller's problem. */

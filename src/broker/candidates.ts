@@ -1,7 +1,9 @@
 import type { Credential, CredentialKey } from '../credential.ts'
+import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
+import type { Provider } from '../provider.ts'
+import { missingScopes, unionScopes } from '../scope.ts'
 import type { CredentialInfo, CredentialStore } from '../store/store.ts'
-import { scopesToName } from './authorize.ts'
 import type { Route } from './target.ts'
 
 /** A stored entry that one of the routes could use. */
@@ -47,6 +49,16 @@ export function choose(routes: readonly Route[], infos: readonly CredentialInfo[
     throw new AuthkeepError('account_ambiguous', { provider: first.route.provider.id, accounts })
   }
   return first
+}
+
+/**
+ * The scopes that a first login has to name to serve a requirement: none where the provider's own are enough. A login
+ * that names some does not ask for the provider's, so they are among them.
+ */
+function scopesToName(provider: Provider, requirement: Requirement): readonly string[] {
+  const usual = provider.scopes ?? []
+  if (missingScopes(requirement.scopes, usual, provider.implies).length === 0) return []
+  return unionScopes(usual, requirement.scopes)
 }
 
 /** The entry behind a key, or the error that says a login is needed. */

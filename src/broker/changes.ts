@@ -1,0 +1,92 @@
+import {
+  type Credential,
+  fingerprint,
+  type Lease,
+  type OAuthCredential,
+  type Secret,
+  type StoredToken,
+} from '../credential.ts'
+import type { TokenAnswer } from '../grant/flow.ts'
+import { scopeSet } from '../scope.ts'
+
+// What a refresh changes in an entry. All of it is pure, and runs inside the store's update.
+
+/** Whether the entry still holds this refresh token. */
+export function holds(credential: OAuthCredential, refreshToken: Secret): boolean {
+  return credential.grant.refreshToken?.reveal() === refreshToken.reveal()
+}
+
+/** Whether the entry still carries this lease. */
+export function isHolder(credential: Credential | null, lease: Lease): credential is OAuthCredential {
+  return credential?.type === 'oauth' && credential.lease?.id === lease.id
+}
+
+/** The entry with the refresh token of a lease marked as perhaps spent. */
+export function inDoubt(credential: OAuthCredential, lease: Lease): OAuthCredential {
+  const { grant } = credential
+  return {
+    ...credential,
+    lease: null,
+    grant: { ...grant, state: 'in_doubt', stateFor: lease.token, doubtSince: lease.claimedAt },
+  }
+}
+
+/**
+ * The entry with the successor in it. The fence is the token, not the lease: as long as the stored refresh token is the
+ * one that was spent, its successor belongs there. If another successor is there already (a grace window), the one that
+ * came later is the primary and the other is kept. Undefined: the entry is gone, or is no business of ours.
+ */
+export function withSuccessor(
+  current: Credential | null,
+  made: { seen: OAuthCredential; lease: Lease; spent: Secret; successor: Secret; at: number },
+): OAuthCredential | undefined {
+  if (current?.type !== 'oauth') return undefined
+  const { lease, spent, successor, at } = made
+  const { doubtSince: _, ...grant } = current.grant
+  const primary = { refreshToken: successor, obtainedAt: at }
+  if (holds(current, spent)) {
+    const token = fingerprint(successor)
+    const live = { state: 'live', stateFor: token, replays: 0, refreshExpiresAt: null } as const
+    return {
+      ...current,
+      grant: { ...grant, ...primary, ...live, generation: grant.generation + 1 },
+      // Still ours, and on the new token: if we die before the access token is stored, the new one is known unspent.
+      lease: current.lease?.id === lease.id ? { ...current.lease, token, sentAt: null } : current.lease,
+    }
+  }
+  const isSameLineage = current.subject === made.seen.subject && current.clientId === made.seen.clientId
+  if (!isSameLineage || grant.refreshToken === null || holds(current, successor)) return undefined
+  if (grant.obtainedAt > at) return { ...current, grant: { ...current.grant, spare: primary } }
+  const spare = { refreshToken: grant.refreshToken, obtainedAt: grant.obtainedAt }
+  return {
+    ...current,
+    grant: { ...grant, ...primary, spare, state: 'live', stateFor: fingerprint(successor), replays: 0 },
+  }
+}
+
+/** The entry with a new access token: it replaces one for the same resource and scopes, and expired ones go. */
+export function withToken(credential: OAuthCredential, answer: TokenAnswer, now: number): OAuthCredential {
+  const token: StoredToken = {
+    accessToken: answer.accessToken,
+    tokenType: answer.tokenType,
+    scopes: answer.scopes,
+    resource: answer.resource,
+    expiresAt: answer.expiresAt,
+    obtainedAt: answer.obtainedAt,
+    evidence: answer.evidence,
+  }
+  const others = credential.tokens.filter(
+    (other) => (other.expiresAt === null || other.expiresAt > now) && !isSameRoute(other, token),
+  )
+  return {
+    ...credential,
+    subject: credential.subject ?? answer.subject,
+    grant: { ...credential.grant, refreshExpiresAt: answer.refreshExpiresAt ?? credential.grant.refreshExpiresAt },
+    tokens: [...others, token],
+    ...(answer.idToken === null ? {} : { idToken: answer.idToken }),
+  }
+}
+
+function isSameRoute(a: StoredToken, b: StoredToken): boolean {
+  return a.resource === b.resource && scopeSet(a.scopes).join(' ') === scopeSet(b.scopes).join(' ')
+}
