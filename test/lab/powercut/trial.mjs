@@ -1,0 +1,113 @@
+// One store on one file system: record its disk, then cut the power again and again. Runs in mount and process
+// namespaces of its own, made by run.mjs: whatever ends it, its mounts, devices and processes end with it.
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
+import { crashState, cutsIn, promisesOf, randomFrom, readLog } from './cuts.mjs'
+import { fileSystems } from './file-systems.mjs'
+import { valueAt } from './stores.mjs'
+
+const { store, fs, disk, seed, states, commits, seconds } = JSON.parse(process.argv[2])
+const { type, megabytes, mkfs, options } = fileSystems[fs]
+// Our parent is gone: so are we.
+process.stdin.on('end', () => process.exit(1)).resume()
+
+const place = '/mnt'
+const run = (command, ...rest) => execFileSync(command, rest, { stdio: ['ignore', 'ignore', 'pipe'] })
+run('mount', '-t', 'tmpfs', '-o', 'size=90%', 'none', place)
+const at = (name) => `${place}/${name}`
+const [first, log, served, mounted] = ['first.img', 'log', 'served', 'mounted'].map(at)
+const file = `${mounted}/home/authkeep/auth.json`
+
+/** Everything the disk went through, while the store committed on it. */
+async function record() {
+  for (const directory of [served, mounted]) mkdirSync(directory)
+  writeFileSync(at('disk.img'), '')
+  truncateSync(at('disk.img'), megabytes * 2 ** 20)
+  run(...mkfs, at('disk.img'))
+  run('cp', '--sparse=always', at('disk.img'), first)
+  const server = start(disk, 'serve', at('disk.img'), log, served)
+  while (!existsSync(`${served}/disk`)) {
+    if (server.exitCode !== null) throw new Error('FUSE does not start')
+    await delay(5)
+  }
+  run(disk, 'mount', `${served}/disk`, mounted, type, options)
+  const bystander = start(process.execPath, script('workload.mjs'), 'bystander', `${mounted}/other`)
+  const worker = start(process.execPath, script('workload.mjs'), 'commit', store, file, `${served}/marks`, `${commits}`)
+  const [code] = await once(worker, 'exit')
+  bystander.kill()
+  await once(bystander, 'exit')
+  if (code !== 0) throw new Error(`the workload ended with ${code}`)
+  run('umount', mounted)
+  run('umount', served)
+  await once(server, 'exit')
+  return readLog(readFileSync(log))
+}
+
+function start(command, ...rest) {
+  return spawn(command, rest, { stdio: ['ignore', 'ignore', 'inherit'] })
+}
+
+function script(name) {
+  return new URL(name, import.meta.url).pathname
+}
+
+/** Puts disks together and mounts them, one at a time. `mount` answers with the error when that is impossible. */
+function mounter() {
+  const scratch = at('scratch.img')
+  const child = spawn(disk, ['states', first, log, scratch, mounted, type], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const ask = async (request) => {
+    child.stdin.write(`${request}\n`)
+    const { value, done } = await answers.next()
+    if (done) throw new Error('the mounter has died')
+    return value === 'ok' ? null : value
+  }
+  return {
+    mount: (request) => ask(`mount ${request}`),
+    async unmount() {
+      const error = await ask('umount')
+      if (error !== null) throw new Error(`umount: ${error}`)
+    },
+  }
+}
+
+/** What the store makes of one crash state: null when every promise is kept, otherwise what is wrong. */
+async function judge({ acknowledged, started }) {
+  try {
+    const found = await valueAt(file, () => result.recovered++)
+    if (found < acknowledged) return { kind: 'lost', what: `found ${found}` }
+    return found > started ? { kind: 'unrecovered', what: `found ${found}, which nobody wrote` } : null
+  } catch (error) {
+    return { kind: 'unrecovered', what: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+const began = performance.now()
+const records = await record()
+if (type === 'btrfs') run('btrfs', 'device', 'scan', '--forget')
+const recorded = performance.now()
+const promises = promisesOf(records)
+const random = randomFrom(seed)
+const { mount, unmount } = mounter()
+const result = { states: 0, lost: 0, unrecovered: 0, recovered: 0, failures: [] }
+for (const cut of cutsIn(records, states, random)) {
+  if (performance.now() - began > seconds * 1000) break
+  const state = crashState(records, cut, random)
+  const refusal = await mount(`${state.flushed} ${state.kept}`)
+  const problem = refusal === null ? await judge(promises[cut]) : { kind: 'unrecovered', what: `mount: ${refusal}` }
+  if (refusal === null) await unmount()
+  result.states++
+  if (problem === null) continue
+  result[problem.kind]++
+  result.failures.push({ ...problem, ...promises[cut], ...state })
+}
+const count = (wanted) => records.filter(({ kind }) => kind === wanted).length
+const [total, checking] = [performance.now() - began, performance.now() - recorded].map(
+  (time) => Math.round(time) / 1000,
+)
+const perSecond = Math.round(result.states / checking)
+console.log(JSON.stringify({ ...result, seconds: total, perSecond, commits, writes: count('W'), flushes: count('F') }))
+process.exit(0)
