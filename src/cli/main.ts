@@ -9,9 +9,15 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 const cancel = new AbortController()
-// Once only: a second Ctrl-C ends the process at once, as people expect.
-process.once('SIGINT', () => cancel.abort(new Error('cancelled')))
-process.once('SIGTERM', () => cancel.abort(new Error('cancelled')))
+// The first one cancels: what waits stops waiting, and a refresh that has been sent is finished and saved. The second one
+// ends the process at once, as people expect. The listener stays while it runs, and must: a listener that removes
+// itself looks to the exit hooks of libraries as if nobody cared for the signal, and they end the process.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (cancel.signal.aborted) process.exit(2)
+    cancel.abort(new Error('cancelled'))
+  })
+}
 
 process.exitCode = await run(process.argv.slice(2), {
   env: process.env,

@@ -24,6 +24,13 @@ export interface Format {
   entry(document: Document, key: string): Entry | null
   /** The document with these entries replaced, or removed for null. Each gets a revision never seen before. */
   put(document: Document, changes: Iterable<readonly [key: string, value: JsonObject | null]>): Document
+  /**
+   * What becomes of an entry that comes back from an older state (at `now`, Unix milliseconds), given the one that
+   * stands there now: what may have been spent since is marked so. Null: the present one is newer and stays.
+   */
+  restored(older: JsonObject, current: JsonObject | null, now: number): JsonObject | null
+  /** The largest document that a cut text still holds, or null: every entry that is complete in it. */
+  salvage(text: string): Document | null
 }
 
 /** Why a text or an entry is not what the format says. Carries no piece of the text: it may be secret. */

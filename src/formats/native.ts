@@ -55,6 +55,49 @@ export const nativeFormat: Format = {
       state: Object.fromEntries(sections.state),
     }
   },
+
+  restored(older, current, now) {
+    if (older['type'] !== 'oauth' || !isObject(older['grant'])) return older
+    const same = ['type', 'issuer', 'clientId', 'subject'].every((name) => older[name] === current?.[name])
+    // The same login, refreshed since: its refresh token is the successor of the one that would come back.
+    if (same && current !== null) return null
+    const { stateFor: _, ...grant } = older['grant']
+    const isLive = grant['state'] !== 'dead'
+    const doubt = isLive ? { state: 'in_doubt', doubtSince: now, replays: 0 } : {}
+    return { ...older, lease: null, grant: { ...grant, ...doubt } }
+  },
+
+  salvage(text) {
+    const end = endOfCompleteEntries(text)
+    if (end === null) return null
+    try {
+      const document = nativeFormat.parse(`${text.slice(0, end)}}}`)
+      return nativeFormat.keys(document).length === 0 ? null : document
+    } catch {
+      // What was cut is not all that is wrong with it.
+      return null
+    }
+  },
+}
+
+/** Where the last complete member of a member of the top object ends: `{"…":{"entry":{…}` ← here. */
+function endOfCompleteEntries(text: string): number | null {
+  let depth = 0
+  let end: number | null = null
+  let isInString = false
+  for (let at = 0; at < text.length; at++) {
+    const letter = text[at]
+    if (isInString) {
+      if (letter === '\\') at++
+      else if (letter === '"') isInString = false
+    } else if (letter === '"') isInString = true
+    else if (letter === '{' || letter === '[') depth++
+    else if (letter === '}' || letter === ']') {
+      depth--
+      if (depth === 2) end = at + 1
+    }
+  }
+  return end
 }
 
 function parseJson(text: string): unknown {

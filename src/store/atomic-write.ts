@@ -50,8 +50,14 @@ export function temporaryOwner(target: string, name: string): number | null {
   return match?.[1] === basename(target) ? Number(match[2]) : null
 }
 
+/** A complete, synced file that is not visible yet, and what it will be known by once it is: a rename changes neither. */
+export interface Draft {
+  readonly path: string
+  readonly stat: FileStat
+}
+
 /**
- * Writes a complete, synced file beside `target` and returns its path; nothing visible has changed. After a failed
+ * Writes a complete, synced file beside `target`; nothing visible has changed. After a failed
  * sync the pages may be gone and a second sync of the same file would lie, so the bytes go to a fresh file, once.
  *
  * @param like whose owner the new file gets, so that a root process does not lock a user out of the user's own file
@@ -61,7 +67,7 @@ export async function writeDraft(
   target: string,
   bytes: Uint8Array,
   like: FileStat | null,
-): Promise<string> {
+): Promise<Draft> {
   try {
     return await writeDraftOnce(files, target, bytes, like)
   } catch (error) {
@@ -76,7 +82,7 @@ async function writeDraftOnce(
   target: string,
   bytes: Uint8Array,
   like: FileStat | null,
-): Promise<string> {
+): Promise<Draft> {
   const random = randomBytes(8).toString('hex')
   const draft = join(dirname(target), `.${basename(target)}.${process.pid}.${random}.tmp`)
   const fd = step(target, 'create', () => files.create(draft))
@@ -89,14 +95,14 @@ async function writeDraftOnce(
       offset += step(target, 'write', () => files.write(fd, bytes, offset, offset))
     }
     await slowStep(target, 'fsync', () => files.fsync(fd))
-    const { size } = step(target, 'fstat', () => files.fstat(fd))
-    if (size !== bytes.byteLength) {
+    const stat = step(target, 'fstat', () => files.fstat(fd))
+    if (stat.size !== bytes.byteLength) {
       throw new AuthkeepError('store_failed', { path: target, operation: 'write', errno: 'ENOSPC', unspent: true })
     }
     // NFS, FUSE and quotas report a failed write only here.
     isOpen = false
     step(target, 'close', () => files.close(fd))
-    return draft
+    return { path: draft, stat }
   } catch (error) {
     if (isOpen) tidy(() => files.close(fd))
     tidy(() => files.unlink(draft))

@@ -28,3 +28,14 @@ export interface Backup {
   readonly takenAt: number
   readonly entries: number
 }
+
+/** Calls a listener. What it throws is its own trouble: it surfaces as an uncaught exception, and no commit fails of it. */
+export function tell(listener: (event: StoreEvent) => void, event: StoreEvent): void {
+  try {
+    listener(event)
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
+  }
+}

@@ -24,6 +24,8 @@ export interface FileOperations {
   /** Of the path itself, a link not followed. */
   lstat(path: string): FileStat | null
   fstat(fd: number): FileStat
+  /** Whether this very file is mounted by itself, as `docker -v auth.json:…` does: then nothing can be renamed over it. */
+  isMountPoint(path: string): boolean
   /** The target of a symbolic link; null when the path is absent or no link. */
   readlink(path: string): string | null
   /** Content and identity of the same inode. */
@@ -62,6 +64,7 @@ const { O_WRONLY, O_CREAT, O_EXCL } = fs.constants
 export const systemFiles: FileOperations = {
   lstat: (path) => orNull(() => describe(fs.lstatSync(path, { bigint: true }))),
   fstat: (fd) => describe(fs.fstatSync(fd, { bigint: true })),
+  isMountPoint: (path) => process.platform === 'linux' && mountPoints().includes(path),
   readlink: (path) => orNull(() => fs.readlinkSync(path), 'ENOENT', 'EINVAL', 'UNKNOWN'),
   read: (path) =>
     orNull(() => {
@@ -118,6 +121,14 @@ export const systemFiles: FileOperations = {
     })
     if (fs.statSync(path).size !== bytes.byteLength) throw Object.assign(new Error('short write'), { code: 'ENOSPC' })
   },
+}
+
+/** The fifth field of each line of /proc/self/mountinfo, where blanks and backslashes are written as octal numbers. */
+function mountPoints(): readonly string[] {
+  const table = orNull(() => fs.readFileSync('/proc/self/mountinfo', 'utf8'), 'ENOENT', 'EACCES') ?? ''
+  const unescape = (field: string): string =>
+    field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+  return table.split('\n').map((line) => unescape(line.split(' ')[4] ?? ''))
 }
 
 function describe(stat: fs.BigIntStats): FileStat {

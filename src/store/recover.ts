@@ -1,5 +1,4 @@
-import type { Document, Format } from '../formats/format.ts'
-import { FormatError } from '../formats/format.ts'
+import { type Document, type Format, FormatError } from '../formats/format.ts'
 
 /** What the bytes of a credential file turn out to be. Only `absent` may ever mean "no credentials". */
 export type Finding =
@@ -15,7 +14,7 @@ export function examine(bytes: Uint8Array | null, format: Format): Finding {
   if (bytes.byteLength === 0) return { kind: 'damaged', what: 'the file is empty (0 bytes)' }
   if (bytes.every((byte) => byte === 0)) return { kind: 'damaged', what: 'the file holds only NUL bytes' }
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes)
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     return { kind: 'valid', document: format.parse(text) }
   } catch (error) {
     if (error instanceof FormatError) return { kind: error.isNewer ? 'newer' : 'damaged', what: error.what }
@@ -23,26 +22,38 @@ export function examine(bytes: Uint8Array | null, format: Format): Finding {
   }
 }
 
-/** Every entry with a new revision: whoever read the file before it was restored must read again before changing it. */
-export function restored(document: Document, format: Format): Document {
-  const values = format.keys(document).flatMap((key) => {
-    const entry = readable(format, document, key)
-    return entry === null ? [] : [[key, entry.value] as const]
-  })
-  return format.put(document, values)
+/** Whether a document holds any credential, readable or not. */
+export function holdsCredentials(document: Document, format: Format): boolean {
+  return format.keys(document).some((key) => !key.startsWith(':'))
 }
 
-/** The newest quarantined files to keep, by name; the rest of `names` may go. */
-export function expiredQuarantines(names: readonly string[], base: string, keep = 5): readonly string[] {
-  const mine = names.filter((name) => name.startsWith(`${base}.corrupt-`)).sort()
-  return mine.slice(0, Math.max(0, mine.length - keep))
+/** Every entry with a new revision: whoever read the file before it was restored must read again before changing it. */
+export function refreshed(document: Document, format: Format): Document {
+  return format.put(document, entriesOf(document, format))
+}
+
+/** A document with the entries of an older state in it, marked as what they are; what is newer now stays. */
+export function withOlder(current: Document, older: Document, format: Format, now: number): Document {
+  const changes = entriesOf(older, format).flatMap(([key, value]) => {
+    const present = readable(format, current, key)?.value ?? null
+    const next = format.restored(value, present, now)
+    return next === null ? [] : [[key, next] as const]
+  })
+  return format.put(current, changes)
+}
+
+function entriesOf(document: Document, format: Format): readonly (readonly [string, Document])[] {
+  return format.keys(document).flatMap((key) => {
+    const entry = readable(format, document, key)
+    // An entry that cannot be read stays as it is; it must not keep the others from coming back.
+    return entry === null ? [] : [[key, entry.value] as const]
+  })
 }
 
 function readable(format: Format, document: Document, key: string): ReturnType<Format['entry']> {
   try {
     return format.entry(document, key)
   } catch (error) {
-    // An entry that cannot be read stays as it is; it must not keep the others from being restored.
     if (error instanceof FormatError) return null
     throw error
   }

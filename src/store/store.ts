@@ -7,7 +7,7 @@ import type { Format } from '../formats/format.ts'
 import { defaultStorePath } from '../home.ts'
 import type { Change, StoreBackend, Versioned } from './backend.ts'
 import { decodeEntry, EntryError, encodeEntry } from './entry.ts'
-import type { Backup, StoreEvent, StoreReport } from './events.ts'
+import { type Backup, type StoreEvent, type StoreReport, tell } from './events.ts'
 import { type FileBackend, fileBackend } from './file.ts'
 
 /** What may be shown of a credential. Never a secret. */
@@ -32,27 +32,28 @@ export interface OpenStoreOptions {
   readonly backend?: StoreBackend
   /** How the file spells credentials; default authkeep's own format. */
   readonly format?: Format
-  /** How many older generations to keep. Not supported yet: only 0 is accepted. */
+  /** How many older states to keep beside the file, at most one an hour; default 3. For files only. */
   readonly backups?: number
 }
 
 /**
  * Opens the store of credentials. Reads nothing yet: a file that is missing is an empty store, and one that is damaged
  * shows at the first use.
- *
- * @throws AuthkeepError `not_supported` for `backups` other than 0
  */
 export async function openStore(options: OpenStoreOptions = {}): Promise<CredentialStore> {
-  if (options.backups !== undefined && options.backups !== 0) {
-    throw new AuthkeepError('not_supported', { feature: 'Keeping older generations of the store' })
-  }
-  const { backend, path, format } = options
+  const { backend, path, format, backups } = options
   if (backend !== undefined) {
-    if (path !== undefined || format !== undefined) throw new TypeError('pass a backend, or a path and format')
+    if (path !== undefined || format !== undefined || backups !== undefined) {
+      throw new TypeError('pass a backend, or a path with format and backups')
+    }
     return new CredentialStore(backend)
   }
   return new CredentialStore(
-    fileBackend({ path: path ?? defaultStorePath(), ...(format === undefined ? {} : { format }) }),
+    fileBackend({
+      path: path ?? defaultStorePath(),
+      ...(format === undefined ? {} : { format }),
+      ...(backups === undefined ? {} : { backups }),
+    }),
   )
 }
 
@@ -160,14 +161,18 @@ export class CredentialStore {
     return this.verify()
   }
 
-  /** @throws AuthkeepError `not_supported`: older generations come with a later version */
+  /** Older states that can be gone back to, newest first. None where the backend keeps none. */
   async backups(): Promise<readonly Backup[]> {
-    throw new AuthkeepError('not_supported', { feature: 'Listing older generations of the store' })
+    return isFileBackend(this.#backend) ? this.#backend.backups() : []
   }
 
-  /** @throws AuthkeepError `not_supported`: older generations come with a later version */
-  async restore(_id: string): Promise<StoreReport> {
-    throw new AuthkeepError('not_supported', { feature: 'Going back to an older generation of the store' })
+  /**
+   * Brings the entries of an older state back. An OAuth login that is there now and has been refreshed since stays; one
+   * that comes back is marked as perhaps spent. Rejects with a TypeError for an id that `backups` does not list.
+   */
+  async restore(id: string): Promise<StoreReport> {
+    if (isFileBackend(this.#backend)) return this.#backend.restore(id)
+    throw new TypeError('this backend keeps no older states')
   }
 
   /** Hears of commits of this store object and of recoveries. A listener that throws breaks only itself. */
@@ -304,7 +309,7 @@ export class CredentialStore {
   }
 
   #announce(event: StoreEvent): void {
-    for (const listener of this.#listeners) listener(event)
+    for (const listener of this.#listeners) tell(listener, event)
   }
 }
 

@@ -50,7 +50,7 @@ async function read(): Promise<string | undefined> {
 /** Names in the store's directory that should not outlive a commit. */
 async function leftovers(): Promise<string[]> {
   const expected = new Set(['auth.json', 'auth.json.bak'])
-  return (await readdir(dirname(path))).filter((name) => !expected.has(name) && !name.includes('.corrupt-'))
+  return (await readdir(dirname(path))).filter((name) => !expected.has(name) && !/\.(corrupt|gen)-.*Z$/.test(name))
 }
 
 describe('a file store', () => {

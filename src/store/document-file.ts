@@ -1,0 +1,317 @@
+import { basename, dirname, join } from 'node:path'
+import type { JsonObject } from '../credential.ts'
+import { AuthkeepError, errnoOf, isAuthkeepError } from '../errors.ts'
+import type { Document, Format } from '../formats/format.ts'
+import { isRunning } from '../owner.ts'
+import { slowStep, step, temporaryOwner, tidy, writeDraft } from './atomic-write.ts'
+import type { StoreEvent } from './events.ts'
+import type { HeldLock } from './file-lock.ts'
+import type { FileOperations, FileStat } from './file-operations.ts'
+import { Generations } from './generations.ts'
+import { isUnreplaceable, replacedOnHost, settledBytes, writeInPlace } from './in-place.ts'
+import { Quarantine } from './quarantine.ts'
+import { examine, type Finding, holdsCredentials, refreshed, withOlder } from './recover.ts'
+import { type CopySeal, copyPath, sealedCopy, sealOf } from './second-copy.ts'
+
+export interface DocumentFileOptions {
+  readonly files: FileOperations
+  /** As the application named it, for messages. */
+  readonly path: string
+  /** Where it really is. */
+  readonly target: string
+  readonly format: Format
+  /** How many generations to keep. */
+  readonly generations: number
+}
+
+/** A file as it was read: which inode state, what bytes, and what they say. */
+export interface Snapshot {
+  readonly document: Document
+  readonly bytes: Buffer | null
+  readonly stat: FileStat | null
+  /** Written so recently that another write could bear the same time stamp: not to be reused without reading. */
+  readonly isRacy: boolean
+}
+
+/** A file that must not be taken for what it says. */
+export interface Damage {
+  readonly what: string
+  readonly bytes: Buffer | null
+  readonly stat: FileStat | null
+}
+
+const racyMs = 50
+
+/**
+ * One credential file with what stands beside it: the second copy, the generations, the quarantine. Knows how to tell
+ * a good file from a damaged one, how to replace it so that no crash shows a half of it, and how to bring it back.
+ */
+export class DocumentFile {
+  readonly target: string
+  readonly generations: Generations
+  readonly quarantine: Quarantine
+  readonly #options: DocumentFileOptions
+  readonly #files: FileOperations
+  readonly #format: Format
+  /** Known from the start where the system tells, else from the first rename that is refused. */
+  #isInPlace: boolean
+
+  constructor(options: DocumentFileOptions) {
+    this.#options = options
+    this.#files = options.files
+    this.#format = options.format
+    this.target = options.target
+    this.#isInPlace = step(options.path, 'stat', () => options.files.isMountPoint(options.target))
+    this.generations = new Generations(options.files, options.target, options.format, options.generations)
+    this.quarantine = new Quarantine(options.files, options.target)
+  }
+
+  /** Whether other writers are excluded: not where the file is mounted by itself, into several places perhaps. */
+  get exclusion(): 'cas' | 'none' {
+    return this.#isInPlace ? 'none' : 'cas'
+  }
+
+  isUnchanged(snapshot: Snapshot): boolean {
+    const stat = step(this.#options.path, 'stat', () => this.#files.lstat(this.target))
+    return (stat?.identity ?? null) === (snapshot.stat?.identity ?? null)
+  }
+
+  // --- reading ---------------------------------------------------------------------------------------------------
+
+  /** @throws AuthkeepError `store_failed`; `store_corrupt` for a file of a newer version */
+  load(): Snapshot | Damage {
+    const found = this.#read(this.target)
+    const stat = found?.stat ?? null
+    if (stat?.links === 0 && this.#files.lstat(this.target)?.links === 0) throw replacedOnHost(this.target)
+    const bytes = found?.bytes ?? null
+    const finding = examine(bytes === null ? null : settledBytes(bytes), this.#format)
+    switch (finding.kind) {
+      case 'newer':
+        throw new AuthkeepError('store_corrupt', { path: this.#options.path, what: finding.what })
+      case 'damaged':
+        return { what: finding.what, bytes, stat }
+      case 'absent':
+        // A copy without a file: somebody removed the file, and that is no logout.
+        if (this.copy().kind !== 'absent') return { what: 'the file is gone', bytes, stat }
+        return { document: this.#format.empty(), bytes, stat, isRacy: true }
+      case 'valid': {
+        const what = this.#isContradicted(finding.document, bytes, stat)
+        return what === null ? { document: finding.document, bytes, stat, isRacy: isRacy(stat) } : { what, bytes, stat }
+      }
+    }
+  }
+
+  /** What the second copy holds against a file that parses: bytes that rotted, or credentials that vanished all at once. */
+  #isContradicted(document: Document, bytes: Buffer | null, stat: FileStat | null): string | null {
+    const copy = this.#readCopy()
+    if (copy === null || bytes === null || stat === null) return null
+    const seal = sealOf(copy.bytes)
+    if (seal.hasRotted(bytes, stat.identity)) return 'its content is not what was written'
+    if (holdsCredentials(document, this.#format)) return null
+    const before = this.#examineCopy(copy.bytes, seal)
+    const wasEmptied = before.kind === 'valid' && holdsCredentials(before.document, this.#format)
+    return wasEmptied ? 'all its credentials are gone' : null
+  }
+
+  /** What stands in the second copy. */
+  copy(): Finding {
+    const found = this.#readCopy()
+    return found === null ? { kind: 'absent' } : this.#examineCopy(found.bytes, sealOf(found.bytes))
+  }
+
+  /** Beside a file that is mounted by itself a copy belongs to one container only: it may be of another age. */
+  #readCopy(): ReturnType<FileOperations['read']> {
+    return this.#isInPlace ? null : this.#read(copyPath(this.target))
+  }
+
+  #examineCopy(bytes: Buffer, seal: CopySeal): Finding {
+    return seal.isWhole
+      ? examine(bytes, this.#format)
+      : { kind: 'damaged', what: 'its content is not what was written' }
+  }
+
+  #read(path: string): ReturnType<FileOperations['read']> {
+    return step(this.#options.path, 'read', () => this.#files.read(path))
+  }
+
+  // --- writing ---------------------------------------------------------------------------------------------------
+
+  /**
+   * One durable write, with the lock held. Null: the file is no longer the one that was read, or the lock is no longer
+   * ours; nothing visible has changed, and the caller starts again from reading.
+   *
+   * @throws AuthkeepError `store_failed`; `write_indeterminate` when the new document is visible and may not be durable
+   */
+  async write(document: Document, seen: Pick<Snapshot, 'bytes' | 'stat'>, held: HeldLock): Promise<Snapshot | null> {
+    const bytes = Buffer.from(this.#format.print(document))
+    if (examine(bytes, this.#format).kind !== 'valid')
+      throw new TypeError('a document must read back as it was written')
+    if (this.#isInPlace && seen.bytes !== null) return this.#overwrite(document, bytes, seen.bytes, held)
+    try {
+      return await this.#replace(document, bytes, seen, held)
+    } catch (error) {
+      if (!isUnreplaceable(error) || seen.bytes === null) throw error
+      // Mounted by itself, and the system did not say so. The copy that has just been made would only grow old.
+      this.#isInPlace = true
+      tidy(() => this.#files.unlink(copyPath(this.target)))
+      return this.#overwrite(document, bytes, seen.bytes, held)
+    }
+  }
+
+  async #replace(
+    document: Document,
+    bytes: Buffer,
+    seen: Pick<Snapshot, 'bytes' | 'stat'>,
+    held: HeldLock,
+  ): Promise<Snapshot | null> {
+    const isStillOurs = (): boolean =>
+      held.isHeld() && (this.#files.lstat(this.target)?.identity ?? null) === (seen.stat?.identity ?? null)
+    const draft = await writeDraft(this.#files, this.target, bytes, seen.stat)
+    let isDraftLeft = true
+    try {
+      if (!isStillOurs()) return null
+      // The copy first: a full disk shows while the file itself is untouched, and a successor that made it into the
+      // copy is not lost should we die before the rename.
+      const copy = sealedCopy(bytes, draft.stat.identity)
+      await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
+      // From here to the rename nothing is awaited: nobody can come between the look and the deed but by the fence.
+      if (!isStillOurs()) return null
+      await this.#publish(draft.path, seen)
+      isDraftLeft = false
+    } finally {
+      if (isDraftLeft) tidy(() => this.#files.unlink(draft.path))
+    }
+    await this.#makeDurable()
+    return { document, bytes, stat: draft.stat, isRacy: true }
+  }
+
+  async #publish(draft: string, seen: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
+    try {
+      step(this.target, 'rename', () => this.#files.rename(draft, this.target))
+    } catch (error) {
+      // The copy speaks of a commit that did not come about: a recovery must not bring it back.
+      if (errnoOf(error) === undefined && !isAuthkeepError(error)) throw error
+      await this.#takeBackCopy(seen).catch((failed: unknown) => {
+        if (!isAuthkeepError(failed, 'store_failed')) throw failed
+      })
+      throw error
+    }
+  }
+
+  async #takeBackCopy({ bytes, stat }: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
+    if (bytes === null || stat === null) {
+      tidy(() => this.#files.unlink(copyPath(this.target)))
+      return
+    }
+    if (examine(bytes, this.#format).kind !== 'valid') return
+    const copy = sealedCopy(bytes, stat.identity)
+    await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
+  }
+
+  async #overwrite(document: Document, bytes: Buffer, seen: Buffer, held: HeldLock): Promise<Snapshot | null> {
+    // By content: where nobody is excluded, equal time stamps prove nothing.
+    const now = this.#read(this.target)
+    if (now?.bytes.equals(seen) !== true || !held.isHeld()) return null
+    await writeInPlace(this.#files, this.target, now.bytes, bytes)
+    return { document, bytes, stat: this.#files.lstat(this.target), isRacy: true }
+  }
+
+  /** The new document is visible; whether it survives a power cut is decided here. There is no way back from here. */
+  async #makeDurable(): Promise<void> {
+    try {
+      await this.#files.fsyncDirectory(dirname(this.target))
+    } catch (error) {
+      const errno = errnoOf(error)
+      // Some FUSE and SMB file systems know no such call: as durable as they make it.
+      if (errno === 'EINVAL' || errno === 'ENOTSUP') return
+      if (errno === undefined) throw error
+      throw new AuthkeepError('write_indeterminate', { key: this.#options.path })
+    }
+  }
+
+  /**
+   * After a commit that is durable already: a generation of what was before, now and then, and no trace of what was
+   * deleted. What fails here fails nobody's commit.
+   */
+  async tidyUp(
+    before: Document,
+    deleted: readonly (readonly [key: string, value: JsonObject])[],
+    now: number,
+  ): Promise<void> {
+    try {
+      if (!this.#isInPlace) await this.generations.keep(before, now)
+      if (deleted.length === 0) return
+      await this.generations.forget(deleted.map(([key]) => key))
+      for (const [, value] of deleted) await this.quarantine.forget(value)
+    } catch (error) {
+      if (!isAuthkeepError(error, 'store_failed') && errnoOf(error) === undefined) throw error
+    }
+  }
+
+  // --- bringing back ---------------------------------------------------------------------------------------------
+
+  /**
+   * Brings a damaged file back: from the second copy as it is, which is the newest committed state; else from a
+   * generation, or what is whole in the damaged text, with everything that may have been spent since marked so. Null
+   * as for `write`.
+   *
+   * @throws AuthkeepError `store_corrupt` when nothing is left to bring back, unless `startEmpty`
+   */
+  async restore(
+    damage: Damage,
+    held: HeldLock,
+    options: { readonly startEmpty: boolean; readonly now: number },
+  ): Promise<{ snapshot: Snapshot; event: StoreEvent } | null> {
+    const good = this.#findGood(damage, options)
+    const quarantine = damage.bytes === null ? null : await this.quarantine.keep(damage.bytes)
+    const snapshot = await this.write(good.document, damage, held)
+    if (snapshot === null) return null
+    const { path } = this.#options
+    return {
+      snapshot,
+      event: { type: 'recovered', path, what: damage.what, restoredFrom: good.from, quarantine },
+    }
+  }
+
+  #findGood(
+    damage: Damage,
+    { startEmpty, now }: { startEmpty: boolean; now: number },
+  ): { document: Document; from: string | null } {
+    const copy = this.copy()
+    if (copy.kind === 'valid') return { document: refreshed(copy.document, this.#format), from: copyPath(this.target) }
+    const nothing = this.#format.empty()
+    const newest = this.#isInPlace ? undefined : this.generations.list()[0]
+    if (newest !== undefined) {
+      const from = `${this.target}.gen-${newest.id}`
+      return { document: withOlder(nothing, newest.document, this.#format, now), from }
+    }
+    const salvaged = damage.bytes === null ? null : this.#format.salvage(damage.bytes.toString('utf8'))
+    if (salvaged !== null) return { document: withOlder(nothing, salvaged, this.#format, now), from: this.target }
+    if (startEmpty) return { document: nothing, from: null }
+    const what = `${damage.what}, and there is no good copy of it`
+    throw new AuthkeepError('store_corrupt', { path: this.#options.path, what })
+  }
+
+  /**
+   * Removes what dead writers left behind: drafts hold secrets. One that bears our own number is left over as well,
+   * because we write only with the lock held: in a container every process may be number 1.
+   */
+  sweep(): void {
+    const directory = dirname(this.target)
+    for (const name of step(this.#options.path, 'readdir', () => this.#files.readdir(directory))) {
+      const pid = temporaryOwner(this.target, name)
+      const isDeadDraft = pid !== null && (pid === process.pid || !isRunning(pid))
+      if (isDeadDraft || isTemporaryCopy(this.target, name)) tidy(() => this.#files.unlink(join(directory, name)))
+    }
+  }
+}
+
+/** Temporary files of the writer that keeps what stands beside the file: the name they will get, and a number. */
+function isTemporaryCopy(target: string, name: string): boolean {
+  const base = basename(target)
+  return name.startsWith(`${base}.`) && /\.(bak|gen-[^.]+\.\d{3}Z|corrupt-[^.]+\.\d{3}Z)\.\d+$/.test(name)
+}
+
+function isRacy(stat: FileStat | null): boolean {
+  return stat === null || Date.now() - stat.mtimeMs < racyMs
+}

@@ -1,0 +1,103 @@
+import { basename, dirname, join } from 'node:path'
+import { type Document, type Format, FormatError } from '../formats/format.ts'
+import { slowStep, step, tidy } from './atomic-write.ts'
+import type { Backup } from './events.ts'
+import type { FileOperations } from './file-operations.ts'
+import { examine } from './recover.ts'
+
+/** A generation is not made more often than this: what was an hour ago is worth keeping, what was a second ago is in the copy. */
+const spacingMs = 3_600_000
+
+/**
+ * Older states of a credential file: `auth.json.gen-<time>`, a few of them, spaced in time. They are for what the
+ * second copy cannot undo, because it follows every commit: a mistake that was noticed late.
+ */
+export class Generations {
+  readonly #files: FileOperations
+  readonly #target: string
+  readonly #format: Format
+  readonly #keep: number
+
+  constructor(files: FileOperations, target: string, format: Format, keep: number) {
+    this.#files = files
+    this.#target = target
+    this.#format = format
+    this.#keep = keep
+  }
+
+  /** Newest first. One that cannot be read is left out: it can restore nothing. */
+  list(): readonly (Backup & { readonly document: Document })[] {
+    return this.#names().flatMap((name) => {
+      const document = this.#read(name)
+      const takenAt = timeOf(name)
+      if (document === null || takenAt === null) return []
+      const entries = this.#format.keys(document).filter((key) => !key.startsWith(':')).length
+      return [{ id: name.slice(this.#prefix.length), takenAt, entries, document }]
+    })
+  }
+
+  /** Keeps the state before a commit, if the newest generation is old enough. An empty state is not worth keeping. */
+  async keep(before: Document, now: number): Promise<void> {
+    if (this.#keep === 0 || this.#format.keys(before).every((key) => key.startsWith(':'))) return
+    const names = this.#names()
+    const newest = names[0] === undefined ? null : timeOf(names[0])
+    if (newest !== null && Math.abs(now - newest) < spacingMs) return
+    const name = `${this.#prefix}${new Date(now).toISOString().replaceAll(':', '')}`
+    await this.#write(name, before)
+    for (const old of names.slice(this.#keep - 1)) tidy(() => this.#files.unlink(join(dirname(this.#target), old)))
+  }
+
+  /** Takes deleted entries out of every generation: a logout forgets the secret here too. */
+  async forget(keys: readonly string[]): Promise<void> {
+    for (const name of this.#names()) {
+      const document = this.#read(name)
+      const has = document === null ? [] : keys.filter((key) => this.#format.keys(document).includes(key))
+      if (document === null || has.length === 0) continue
+      await this.#write(
+        name,
+        this.#format.put(
+          document,
+          has.map((key) => [key, null]),
+        ),
+      )
+    }
+  }
+
+  get #prefix(): string {
+    return `${basename(this.#target)}.gen-`
+  }
+
+  #names(): readonly string[] {
+    const names = step(this.#target, 'readdir', () => this.#files.readdir(dirname(this.#target)))
+    return names
+      .filter((name) => name.startsWith(this.#prefix) && timeOf(name) !== null)
+      .sort()
+      .reverse()
+  }
+
+  #read(name: string): Document | null {
+    try {
+      const found = this.#files.read(join(dirname(this.#target), name))
+      const finding = examine(found?.bytes ?? null, this.#format)
+      return finding.kind === 'valid' ? finding.document : null
+    } catch (error) {
+      if (error instanceof FormatError) return null
+      throw error
+    }
+  }
+
+  #write(name: string, document: Document): Promise<void> {
+    const bytes = Buffer.from(this.#format.print(document))
+    const path = join(dirname(this.#target), name)
+    return slowStep(this.#target, 'generation', () => this.#files.replaceBeside(path, bytes))
+  }
+}
+
+/** `….gen-2026-11-22T180518.217Z` → Unix milliseconds. */
+function timeOf(name: string): number | null {
+  const match = /\.gen-(\d{4}-\d\d-\d\dT)(\d\d)(\d\d)(\d\d\.\d{3}Z)$/.exec(name)
+  if (match === null) return null
+  const [, day = '', hours = '', minutes = '', seconds = ''] = match
+  const time = Date.parse(`${day}${hours}:${minutes}:${seconds}`)
+  return Number.isNaN(time) ? null : time
+}
