@@ -1,0 +1,320 @@
+// What every attack stands on: a place of its own, worker processes, mounts, chance from a seed, and the clean-up.
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * One line of the report.
+ * @typedef {object} Row
+ * @property {string} attack
+ * @property {string} fs the file system it ran on
+ * @property {number} states how many states or runs were tried
+ * @property {number} lost how many of them lost something that had been acknowledged, or nearly: anything torn or silent
+ * @property {number} unrecovered how many of them needed a person, or left something behind
+ * @property {string} note
+ * @property {string} [subject] who was attacked, where it is not authkeep: then losing is the expected result
+ * @property {boolean} [mustLose] an attack that does not hurt this subject proves nothing
+ */
+
+/** This machine does not permit it, or lacks a tool. */
+export class NotRun extends Error {}
+
+const repository = fileURLToPath(new URL('../../../', import.meta.url))
+const workers = fileURLToPath(new URL('./workers/', import.meta.url))
+
+export class Lab {
+  /** @param {{ quick: boolean, seed: number, built: string }} options `built`: the library to attack, by default `dist/` */
+  constructor({ quick, seed, built }) {
+    this.quick = quick
+    this.seed = seed
+    this.built = resolve(built ?? join(repository, 'dist'))
+    this.figures = /** @type {[string, string][]} */ ([])
+    this.root = fs.mkdtempSync(join(tmpdir(), 'authkeep-lab-'))
+    // A child that has put off root must be able to read the code.
+    fs.chmodSync(this.root, 0o755)
+    this.children = new Set()
+    this.mounts = /** @type {string[]} */ ([])
+    this.made = 0
+    this.dist = this.#copyOfDist('authkeep', [])
+  }
+
+  /** Of the two numbers the one for this mode. */
+  amount(full, quick) {
+    return this.quick ? quick : full
+  }
+
+  /** A number that belongs in the report and in no column. */
+  figure(name, value) {
+    this.figures.push([name, value])
+  }
+
+  /** Chance that is the same for the same seed and name. */
+  chance(name) {
+    let state = [...name].reduce(
+      (hash, letter) => Math.imul(hash ^ letter.charCodeAt(0), 16777619),
+      this.seed ^ 0x811c9dc5,
+    )
+    return () => {
+      state = (state + 0x6d2b79f5) | 0
+      let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+      return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
+    }
+  }
+
+  // --- places ------------------------------------------------------------------------------------------------------
+
+  /** A new, empty directory. */
+  directory(name = 'place', parent = this.root) {
+    const path = join(parent, `${name}-${this.made++}`)
+    fs.mkdirSync(path, { mode: 0o700 })
+    return path
+  }
+
+  /** One in memory where there is such a place: for attacks on bytes, not on the disk. */
+  fastDirectory(name) {
+    if (this.memory === undefined) {
+      try {
+        this.memory = this.mount(['-t', 'tmpfs', '-o', 'size=2g', 'tmpfs'], 'memory')
+      } catch {
+        this.memory = this.root
+      }
+    }
+    return this.directory(name, this.memory)
+  }
+
+  /** What kind of file system a path is on. */
+  kindOf(path) {
+    const mounts = fs
+      .readFileSync('/proc/self/mounts', 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' '))
+    const over = mounts.filter(([, at]) => at === '/' || path === at || path.startsWith(`${at}/`))
+    return over.reduce((best, mount) => (mount[1].length >= best[1].length ? mount : best), ['', '', 'unknown'])[2]
+  }
+
+  // --- mounts ------------------------------------------------------------------------------------------------------
+
+  /** mount(8) with these arguments on a new directory (or `on` an existing file), undone at the end. */
+  mount(words, name, on = this.directory(name)) {
+    if (process.env['AUTHKEEP_LAB_INSIDE'] !== 'namespaces')
+      throw new NotRun('no mount namespace of its own (needs root)')
+    this.#system('mount', [...words, on])
+    this.mounts.push(on)
+    return on
+  }
+
+  unmount(path) {
+    this.mounts = this.mounts.filter((other) => other !== path)
+    this.#system('umount', [path])
+  }
+
+  /** A file system in a file. */
+  image(kind, megabytes, mkfs) {
+    const image = join(this.root, `${kind}-${this.made++}.img`)
+    fs.closeSync(fs.openSync(image, 'w'))
+    fs.truncateSync(image, megabytes * 2 ** 20)
+    this.#system(`mkfs.${kind}`, [...mkfs, image])
+    // The loop device goes with the last mount of it, also when we are killed.
+    return this.mount(['-o', 'loop', image], kind)
+  }
+
+  #system(tool, words) {
+    const { status, stderr, error } = spawnSync(tool, words, { encoding: 'utf8' })
+    if (error !== undefined) throw new NotRun(`${tool} is not installed`)
+    if (status !== 0) throw new NotRun(`${tool} failed: ${stderr.trim().split('\n').at(-1)}`)
+  }
+
+  // --- code under attack -------------------------------------------------------------------------------------------
+
+  /** A copy of the built library with one thing broken. */
+  mutant(name, edits) {
+    return this.#copyOfDist(name, edits)
+  }
+
+  #copyOfDist(name, edits) {
+    const home = join(this.root, name)
+    fs.mkdirSync(home)
+    if (!fs.existsSync(join(this.built, 'store/file.js')))
+      throw new Error(`${this.built} holds no library: npm run build`)
+    fs.cpSync(this.built, join(home, 'dist'), { recursive: true })
+    fs.writeFileSync(join(home, 'package.json'), '{ "type": "module" }\n')
+    fs.symlinkSync(join(repository, 'node_modules'), join(home, 'node_modules'))
+    for (const [pattern, replacement] of edits) {
+      const folder = join(home, 'dist/store')
+      const files = fs.readdirSync(folder).filter((file) => file.endsWith('.js'))
+      const changed = files.filter((file) => {
+        const text = fs.readFileSync(join(folder, file), 'utf8')
+        const broken = text.replace(pattern, replacement)
+        fs.writeFileSync(join(folder, file), broken)
+        return broken !== text
+      })
+      if (changed.length === 0) throw new Error(`mutant "${name}": nothing in dist/store matches ${pattern}`)
+    }
+    return join(home, 'dist')
+  }
+
+  /** A module of the library under attack, in this process. */
+  library(path, dist = this.dist) {
+    return import(join(dist, path))
+  }
+
+  /** A store of `count` entries `p:00`…, made by the library itself; resolves with their revisions. */
+  async fill(path, count, width = 40) {
+    const { fileBackend } = await this.library('store/file.js')
+    const backend = fileBackend({ path })
+    const keys = Array.from({ length: count }, (_, n) => `p:${String(n).padStart(2, '0')}`)
+    await backend.commit(keys.map((key) => ({ key, next: valueOf(key, width), expected: null })))
+    const revisions = Object.fromEntries(
+      await Promise.all(keys.map(async (key) => [key, (await backend.read(key)).revision])),
+    )
+    await backend.close()
+    return revisions
+  }
+
+  // --- processes ---------------------------------------------------------------------------------------------------
+
+  /** A worker of this folder, which prints JSON lines. */
+  worker(script, options, { uid, before = [] } = {}) {
+    const words = [...before, process.execPath, join(workers, script), JSON.stringify({ dist: this.dist, ...options })]
+    return new Worker(this, words, uid)
+  }
+
+  /** Compiles a C program of this folder, once. */
+  async compiled(source) {
+    this.programs ??= new Map()
+    if (!this.programs.has(source)) {
+      const program = join(this.root, source.replace('.c', ''))
+      this.programs.set(
+        source,
+        new Promise((resolve, reject) => {
+          execFile('gcc', ['-O2', '-o', program, join(workers, '..', source)], (error, _, stderr) => {
+            if (error === null) resolve(program)
+            else
+              reject(
+                new NotRun(error.code === 'ENOENT' ? 'gcc is not installed' : `${source}: ${stderr.split('\n')[0]}`),
+              )
+          })
+        }),
+      )
+    }
+    return this.programs.get(source)
+  }
+
+  /** Runs a job for each item, `width` at a time. */
+  async each(items, width, job) {
+    const waiting = [...items.entries()]
+    const results = []
+    const lane = async () => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        results[next[0]] = await job(next[1], next[0])
+      }
+    }
+    await Promise.all(Array.from({ length: Math.min(width, waiting.length) }, lane))
+    return results
+  }
+
+  /** Everything that was started, mounted or written. Synchronous: it also runs when the process is going down. */
+  clean() {
+    for (const child of this.children) child.kill('SIGKILL')
+    for (const path of this.mounts.reverse()) {
+      if (spawnSync('umount', [path], { stdio: 'ignore' }).status !== 0)
+        spawnSync('umount', ['-l', path], { stdio: 'ignore' })
+    }
+    fs.rmSync(this.root, { recursive: true, force: true })
+  }
+}
+
+/** A child process that prints JSON lines and reads words, one a line. */
+class Worker {
+  constructor(lab, [program, ...words], uid) {
+    this.lines = /** @type {Record<string, any>[]} */ ([])
+    this.waiting = []
+    this.stderr = ''
+    this.child = spawn(program, words, {
+      stdio: 'pipe',
+      ...(uid === undefined ? {} : { uid, gid: uid, groups: [uid] }),
+    })
+    lab.children.add(this.child)
+    this.child.stdin.on('error', () => {})
+    this.child.stderr.setEncoding('utf8').on('data', (text) => (this.stderr += text))
+    const reader = createInterface({ input: this.child.stdout })
+    reader.on('line', (line) => {
+      this.lines.push(JSON.parse(line))
+      for (const wake of this.waiting.splice(0)) wake()
+    })
+    this.gone = once(this.child, 'close').then(([code, signal]) => {
+      lab.children.delete(this.child)
+      this.isGone = true
+      for (const wake of this.waiting.splice(0)) wake()
+      return { code, signal }
+    })
+    this.read = 0
+  }
+
+  /** The next line; rejects when the process ends without one. */
+  async next() {
+    while (this.lines.length <= this.read) {
+      if (this.isGone)
+        throw new Error(`a worker ended early: ${this.stderr.trim().split('\n').slice(0, 6).join(' | ')}`)
+      await new Promise((resolve) => this.waiting.push(resolve))
+    }
+    return this.lines[this.read++]
+  }
+
+  say(word) {
+    this.child.stdin.write(`${word}\n`)
+  }
+
+  async kill(signal = 'SIGKILL') {
+    this.child.kill(signal)
+    return this.gone
+  }
+
+  async end() {
+    this.child.stdin.end()
+    return this.gone
+  }
+}
+
+/** What an entry of `Lab.fill` holds: something that looks like a secret and is found again. */
+export function valueOf(key, width = 40) {
+  return { token: `secret-of-${key}-`.padEnd(width, 'x') }
+}
+
+/** Names in a directory that do not belong there: neither the file nor its copy, quarantined bytes or generations. */
+export function strangers(path) {
+  const base = basename(path)
+  const known = /^\.(corrupt|gen)-[0-9T-]+(\.\d+)?Z$/
+  return fs
+    .readdirSync(dirname(path))
+    .filter(
+      (name) =>
+        name !== base && name !== `${base}.bak` && !(name.startsWith(base) && known.test(name.slice(base.length))),
+    )
+}
+
+export function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+}
+
+/** `text 3, other 1`, the most frequent first. */
+export function tally(words) {
+  const counts = new Map()
+  for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1)
+  return [...counts]
+    .sort((a, b) => b[1] - a[1])
+    .map(([word, count]) => `${word} ${count}`)
+    .join(', ')
+}
+
+/** A list cut into pieces. */
+export function inBatches(items, size) {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size))
+}
