@@ -7,7 +7,8 @@ export function nearestName(word: string, names: Iterable<string>, limit?: numbe
   let least = (limit ?? Math.max(2, Math.floor(word.length / 3))) + 1
   for (const name of names) {
     const edits = editDistance(word.toLowerCase(), name.toLowerCase())
-    if (edits < least && (edits < name.length || limit !== undefined)) [best, least] = [name, edits]
+    if (edits < least && (edits < Math.min(word.length, name.length) || limit !== undefined))
+      [best, least] = [name, edits]
   }
   return best
 }

@@ -31,7 +31,8 @@ export async function readArguments(args: readonly string[]): Promise<Arguments>
       throw new UsageError(`authkeep ${command.name} has no option --${name}.`)
     }
   }
-  if (words.length !== command.takes.length) throw new UsageError(wrongCount(command, words.length))
+  const isOmitted = command.mayOmit === true && words.length === 0
+  if (words.length !== command.takes.length && !isOmitted) throw new UsageError(wrongCount(command, words.length))
   return { command, words, options }
 }
 

@@ -15,6 +15,8 @@ export interface Command {
   readonly about: string
   /** Names of what must follow the command. */
   readonly takes: readonly string[]
+  /** Whether they may be left out. */
+  readonly mayOmit?: boolean
   readonly options: Readonly<Record<string, Option>>
   readonly examples: readonly string[]
   /** Loads the command's file only when it is the one asked for: `authkeep token` must not pay for the others. */
@@ -95,5 +97,22 @@ export const commands: readonly Command[] = [
     options: {},
     examples: ['authkeep providers list'],
     load: async () => (await import('./providers-list.ts')).providersList,
+  },
+  {
+    name: 'doctor',
+    about: 'Look whether the store is well, and mend it',
+    takes: [],
+    options: { fix: { type: 'boolean', about: 'mend what can be mended' } },
+    examples: ['authkeep doctor', 'authkeep doctor --fix'],
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
+    name: 'restore',
+    about: 'Go back to an older state of the store',
+    takes: ['id'],
+    mayOmit: true,
+    options: { list: { type: 'boolean', about: 'show the older states there are' } },
+    examples: ['authkeep restore --list', 'authkeep restore 2026-11-22T101500.000Z'],
+    load: async () => (await import('./restore.ts')).restore,
   },
 ]

@@ -19,6 +19,8 @@ export interface Context {
 export interface Result {
   readonly text: string
   readonly json: unknown
+  /** Default 0: what was asked for was done. */
+  readonly exitCode?: number
 }
 
 /** The value of a string option, or undefined. */

@@ -20,9 +20,9 @@ export async function run(typed: readonly string[], world: World): Promise<numbe
   try {
     parsed = await readArguments(typed)
     wantsJson = parsed.options['json'] === true
-    const { text, json } = await carryOut(parsed, world)
+    const { text, json, exitCode = 0 } = await carryOut(parsed, world)
     world.stdout.write(wantsJson ? `${JSON.stringify(json)}\n` : text)
-    return 0
+    return exitCode
   } catch (error) {
     // What only a failure needs is loaded when something has failed: a stored token is printed the sooner.
     const { adviseOn } = await import('./advice.ts')

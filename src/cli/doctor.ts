@@ -1,0 +1,139 @@
+import { lstat, readdir } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { isAuthkeepError } from '../errors.ts'
+import type { StoreReport } from '../store/events.ts'
+import { type CredentialStore, openStore } from '../store/store.ts'
+import type { Context, Result } from './context.ts'
+import { storePath } from './open-home.ts'
+import { harmless } from './output.ts'
+
+/** One thing that was looked at. */
+interface Check {
+  readonly name: string
+  readonly ok: boolean
+  readonly finding: string
+}
+
+/**
+ * `authkeep doctor`: how the store is, and with `--fix` what can be mended is. Says what cannot, and where else a login
+ * may be found.
+ */
+export async function doctor(context: Context): Promise<Result> {
+  const path = storePath(context.home)
+  const store = await openStore({ path })
+  try {
+    const isFixing = context.options['fix'] === true
+    const fixed = isFixing ? await fix(store) : null
+    const report = await store.verify()
+    const checks = [
+      checkFile(report),
+      checkCopy(report),
+      checkEntries(report),
+      ...(await checkModes(path)),
+      ...(await checkLock(path)),
+      ...(fixed === null ? [] : [fixed]),
+    ]
+    const isLost = report.state === 'damaged' && report.copy !== 'valid'
+    const elsewhere = isLost ? await otherPrograms(context.env) : []
+    const ok = checks.every((check) => check.ok)
+    return { text: render(checks, report, elsewhere), json: { ok, checks, report, elsewhere }, exitCode: ok ? 0 : 1 }
+  } finally {
+    await store.close()
+  }
+}
+
+async function fix(store: CredentialStore): Promise<Check | null> {
+  try {
+    await store.recover()
+    return null
+  } catch (error) {
+    if (!isAuthkeepError(error)) throw error
+    return { name: 'fix', ok: false, finding: error.message }
+  }
+}
+
+function checkFile({ state, what, path, entries }: StoreReport): Check {
+  const name = 'file'
+  switch (state) {
+    case 'valid':
+      return { name, ok: true, finding: `${path} holds ${entries} logins` }
+    case 'absent':
+      return { name, ok: what === undefined, finding: what ?? `${path} does not exist yet` }
+    case 'newer':
+    case 'damaged':
+      return { name, ok: false, finding: what ?? state }
+  }
+}
+
+function checkCopy({ copy, state }: StoreReport): Check {
+  const finding = {
+    valid: 'the second copy is good',
+    absent: 'there is no second copy; the next change makes one',
+    newer: 'the second copy is of a newer version',
+    damaged: 'the second copy is damaged; the next change makes a new one',
+  }[copy]
+  return { name: 'copy', ok: copy === 'valid' || (copy === 'absent' && state === 'absent'), finding }
+}
+
+function checkEntries({ unreadable }: StoreReport): Check {
+  const finding = unreadable.length === 0 ? 'every entry can be read' : `cannot be read: ${unreadable.join(', ')}`
+  return { name: 'entries', ok: unreadable.length === 0, finding }
+}
+
+/** Windows has no such modes. */
+async function checkModes(path: string): Promise<readonly Check[]> {
+  if (process.platform === 'win32') return []
+  const stat = await lstat(path).catch(() => null)
+  if (stat === null || stat.isSymbolicLink()) return []
+  const mode = (stat.mode & 0o777).toString(8)
+  const isPrivate = (stat.mode & 0o077) === 0
+  const checks = [
+    { name: 'mode', ok: isPrivate, finding: `the file is ${mode}${isPrivate ? '' : '; the next change makes it 600'}` },
+  ]
+  return stat.nlink === 1
+    ? checks
+    : [...checks, { name: 'links', ok: false, finding: `the file has ${stat.nlink} names` }]
+}
+
+async function checkLock(path: string): Promise<readonly Check[]> {
+  const names = await readdir(dirname(path)).catch((): string[] => [])
+  const isLocked = names.includes(`${basename(path)}.lock`)
+  return [{ name: 'lock', ok: true, finding: isLocked ? 'somebody is writing, or died doing so' : 'nobody is writing' }]
+}
+
+/** Credential files of other programs that are present: where an emptied store could be filled from again. */
+async function otherPrograms(env: Context['env']): Promise<readonly { program: string; path: string }[]> {
+  const home = homedir()
+  const data = env['XDG_DATA_HOME'] ?? join(home, '.local', 'share')
+  const known = [
+    { program: 'Codex', path: join(env['CODEX_HOME'] ?? join(home, '.codex'), 'auth.json') },
+    { program: 'Claude Code', path: join(env['CLAUDE_CONFIG_DIR'] ?? join(home, '.claude'), '.credentials.json') },
+    { program: 'opencode', path: join(data, 'opencode', 'auth.json') },
+    { program: 'gemini-cli', path: join(home, '.gemini', 'oauth_creds.json') },
+    { program: 'qwen-code', path: join(home, '.qwen', 'oauth_creds.json') },
+    { program: 'pi', path: join(home, '.pi', 'agent', 'auth.json') },
+  ]
+  const present = await Promise.all(
+    known.map(async ({ path }) => (await lstat(path).catch(() => null))?.isFile() === true),
+  )
+  return known.filter((_, index) => present[index])
+}
+
+function render(
+  checks: readonly Check[],
+  report: StoreReport,
+  elsewhere: readonly { program: string; path: string }[],
+): string {
+  const lines = checks.map(({ name, ok, finding }) => `${ok ? 'ok ' : '!! '} ${name.padEnd(8)} ${harmless(finding)}`)
+  if (report.state === 'damaged' || (report.state === 'absent' && report.what !== undefined)) {
+    const canMend = report.copy === 'valid'
+    lines.push(
+      canMend
+        ? 'Mend it: authkeep doctor --fix'
+        : 'Nothing can be recovered from copies. The damaged file is kept as it is.',
+    )
+    lines.push(...elsewhere.map(({ program, path }) => `${program} has logins of its own in ${harmless(path)}`))
+  }
+  return `${lines.join('\n')}\n`
+}
