@@ -1,10 +1,13 @@
 // The stores on trial: each writes the same document, in its own way. And the one reader that judges them all.
+import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, rename, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
-import { fileBackend, nativeFormat, openStore, Secret } from '../../../dist/index.js'
+
+const library = process.env['POWERCUT_LIBRARY'] ?? '../../../dist/index.js'
+const { fileBackend, nativeFormat, openStore, Secret } = await import(library)
 
 /** The first is refreshed by every commit; the others must come through untouched. */
 const providers = ['acme', 'bolt', 'crane', 'dune']
@@ -40,6 +43,9 @@ async function renamed(path, text, { flush }) {
   await rename(temporary, path)
 }
 
+/** Which stores must keep every promise. The others are here to be caught. */
+export const isTrusted = (name) => name.startsWith('authkeep')
+
 /** Each opens a store at a path and gives the function that commits value n. Committed is what has resolved. */
 export const stores = {
   async authkeep(path) {
@@ -50,6 +56,16 @@ export const stores = {
       const next = changed.map(({ provider }) => credential(provider, n, (text) => new Secret(text)))
       await store.updateAll(changed, () => new Map(next.map((one) => [`${one.provider}:${account}`, one])))
     }
+  },
+  /** The file alone is mounted into a container. What the store keeps beside it there does not outlive the cut. */
+  async 'authkeep-mounted-file'(path) {
+    await prepared(path)
+    await writeFile(path, nativeFormat.print(nativeFormat.empty()), { mode: 0o600, flush: true })
+    const inside = '/mnt/container/auth.json'
+    await prepared(inside)
+    await writeFile(inside, '')
+    for (const [command, ...rest] of [['sync'], ['mount', '--bind', path, inside]]) execFileSync(command, rest)
+    return stores.authkeep(inside)
   },
   async 'in-place'(path) {
     await prepared(path)

@@ -9,9 +9,9 @@ import { crashState, cutsIn, promisesOf, randomFrom, readLog } from './cuts.mjs'
 import { fileSystems } from './file-systems.mjs'
 import { valueAt } from './stores.mjs'
 
-const { store, fs, disk, seed, states, commits, seconds } = JSON.parse(process.argv[2])
+const { store, fs, disk, seed, states, commits, seconds, keep } = JSON.parse(process.argv[2])
 const { type, megabytes, mkfs, options } = fileSystems[fs]
-// Our parent is gone: so are we.
+// When our parent is gone, so are we.
 process.stdin.on('end', () => process.exit(1)).resume()
 
 const place = '/mnt'
@@ -35,13 +35,16 @@ async function record() {
   }
   run(disk, 'mount', `${served}/disk`, mounted, type, options)
   const bystander = start(process.execPath, script('workload.mjs'), 'bystander', `${mounted}/other`)
-  const worker = start(process.execPath, script('workload.mjs'), 'commit', store, file, `${served}/marks`, `${commits}`)
+  // What a store mounts goes away with it.
+  const workload = [process.execPath, script('workload.mjs'), 'commit', store, file, `${served}/marks`]
+  const worker = start('unshare', '--mount', ...workload, `${commits}`, `${seed}`)
   const [code] = await once(worker, 'exit')
   bystander.kill()
   await once(bystander, 'exit')
   if (code !== 0) throw new Error(`the workload ended with ${code}`)
   run('umount', mounted)
   run('umount', served)
+  // It ends with the last use of what it serves: now the log is complete.
   await once(server, 'exit')
   return readLog(readFileSync(log))
 }
@@ -102,7 +105,12 @@ for (const cut of cutsIn(records, states, random)) {
   result.states++
   if (problem === null) continue
   result[problem.kind]++
-  result.failures.push({ ...problem, ...promises[cut], ...state })
+  if (result.failures.length < 5) result.failures.push({ ...problem, ...promises[cut], ...state })
+}
+if (keep !== undefined && result.failures.length > 0) {
+  const directory = `${keep}/${store}-${fs}-${seed}`
+  mkdirSync(directory, { recursive: true })
+  run('cp', '--sparse=always', first, log, directory)
 }
 const count = (wanted) => records.filter(({ kind }) => kind === wanted).length
 const [total, checking] = [performance.now() - began, performance.now() - recorded].map(
