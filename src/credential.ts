@@ -33,7 +33,9 @@ export interface Grant {
   readonly doubtSince?: number
   /** How often a refresh token in doubt has been sent again. */
   readonly replays: number
-  /** A second successor that a grace window produced; tried once if the first is refused. */
+  /** Fingerprint of the refresh token that this one is the successor of; a login has none. */
+  readonly predecessor?: string
+  /** Another successor that came late, from a grace window or from before a login; tried once if the first is refused. */
   readonly spare?: { readonly refreshToken: Secret; readonly obtainedAt: number }
 }
 
@@ -56,6 +58,8 @@ export interface Owner {
   readonly pidNamespace: string | null
   readonly pid: number
   readonly startTime: string | null
+  /** Random, once per loaded copy of the library: tells our own leases from those of another thread. */
+  readonly instance?: string
 }
 
 /** A refresh under way, written into the entry before the refresh token is spent. */

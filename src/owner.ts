@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { Owner } from './credential.ts'
@@ -13,6 +14,7 @@ export function thisOwner(): Owner {
     pidNamespace: orNull(() => readlinkSync('/proc/self/ns/pid')),
     pid: process.pid,
     startTime: processStart(process.pid)?.startTime ?? null,
+    instance: randomUUID(),
   }
   return self
 }

@@ -18,7 +18,7 @@ import { TokenCache } from './cache.ts'
 import { choose, readCredential } from './candidates.ts'
 import { decide, type Moment, marginOf, scopeMissing, type Usable } from './decide.ts'
 import type { Explanation } from './explain.ts'
-import { defaultTiming, type RefreshTiming } from './lease.ts'
+import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import type { Refresher } from './refresh.ts'
 import { type Route, routesTo } from './target.ts'
 
@@ -95,7 +95,7 @@ export class TokenBroker {
   >()
   #isClosed = false
 
-  /** @throws AuthkeepError `provider_invalid`; `not_supported` for `onAuthorize` */
+  /** @throws AuthkeepError `provider_invalid`; `not_supported` for `onAuthorize`; TypeError for a timing that cannot work */
   constructor(options: TokenBrokerOptions) {
     if (options.onAuthorize !== undefined) {
       throw new AuthkeepError('not_supported', { feature: 'Asking a person from getToken (onAuthorize)' })
@@ -105,7 +105,7 @@ export class TokenBroker {
     this.#providers = options.providers
     this.#fetch = options.fetch ?? ((...request) => fetch(...request))
     this.#now = options.now ?? Date.now
-    this.#timing = { ...defaultTiming, ...options.timing }
+    this.#timing = checkedTiming({ ...defaultTiming, ...options.timing })
     this.#watch = this.#store.watch(() => this.#cache.clear())
   }
 

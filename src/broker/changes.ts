@@ -33,20 +33,21 @@ export function inDoubt(credential: OAuthCredential, lease: Lease): OAuthCredent
 
 /**
  * The entry with the successor in it. The fence is the token, not the lease: as long as the stored refresh token is the
- * one that was spent, its successor belongs there. If another successor is there already (a grace window), the one that
- * came later is the primary and the other is kept. Undefined: the entry is gone, or is no business of ours.
+ * one that was spent, its successor belongs there. Where another successor of the same token stands already (a grace
+ * window), the one that came later is the primary; a login that came in between stays the primary. The other one is
+ * kept for one try. Undefined: the entry is gone, or is somebody else's.
  */
 export function withSuccessor(
   current: Credential | null,
   made: { seen: OAuthCredential; lease: Lease; spent: Secret; successor: Secret; at: number },
 ): OAuthCredential | undefined {
   if (current?.type !== 'oauth') return undefined
-  const { lease, spent, successor, at } = made
+  const { seen, lease, spent, successor, at } = made
   const { doubtSince: _, ...grant } = current.grant
-  const primary = { refreshToken: successor, obtainedAt: at }
+  const token = fingerprint(successor)
+  const primary = { refreshToken: successor, obtainedAt: at, predecessor: fingerprint(spent) }
+  const live = { state: 'live', stateFor: token, replays: 0, refreshExpiresAt: null } as const
   if (holds(current, spent)) {
-    const token = fingerprint(successor)
-    const live = { state: 'live', stateFor: token, replays: 0, refreshExpiresAt: null } as const
     return {
       ...current,
       grant: { ...grant, ...primary, ...live, generation: grant.generation + 1 },
@@ -54,14 +55,20 @@ export function withSuccessor(
       lease: current.lease?.id === lease.id ? { ...current.lease, token, sentAt: null } : current.lease,
     }
   }
-  const isSameLineage = current.subject === made.seen.subject && current.clientId === made.seen.clientId
-  if (!isSameLineage || grant.refreshToken === null || holds(current, successor)) return undefined
-  if (grant.obtainedAt > at) return { ...current, grant: { ...current.grant, spare: primary } }
-  const spare = { refreshToken: grant.refreshToken, obtainedAt: grant.obtainedAt }
-  return {
-    ...current,
-    grant: { ...grant, ...primary, spare, state: 'live', stateFor: fingerprint(successor), replays: 0 },
+  const isSameHolder = current.subject === seen.subject && current.clientId === seen.clientId
+  if (!isSameHolder || grant.refreshToken === null || holds(current, successor)) return undefined
+  const isTwin = grant.predecessor === primary.predecessor
+  if (!isTwin || grant.obtainedAt > at) {
+    return { ...current, grant: { ...current.grant, spare: { refreshToken: successor, obtainedAt: at } } }
   }
+  const spare = { refreshToken: grant.refreshToken, obtainedAt: grant.obtainedAt }
+  return { ...current, grant: { ...grant, ...primary, ...live, spare } }
+}
+
+/** Whether the entry has this refresh token, in either place. */
+export function keeps(credential: Credential | null, refreshToken: Secret): boolean {
+  if (credential?.type !== 'oauth') return false
+  return holds(credential, refreshToken) || credential.grant.spare?.refreshToken.reveal() === refreshToken.reveal()
 }
 
 /** The entry with a new access token: it replaces one for the same resource and scopes, and expired ones go. */

@@ -21,6 +21,12 @@ export const defaultTiming: RefreshTiming = {
   inDoubtWaitMs: 60_000,
 }
 
+/** Refuses a lease that would always be too short for the request it is for. */
+export function checkedTiming(timing: RefreshTiming): RefreshTiming {
+  if (timing.leaseMs > timing.httpTimeoutMs + timing.commitAllowanceMs) return timing
+  throw new TypeError('leaseMs must be more than httpTimeoutMs and commitAllowanceMs together')
+}
+
 /** What a waiter knows about the holder of a lease. */
 export interface LeaseView {
   readonly vitality: 'alive' | 'dead' | 'unknown'
@@ -78,7 +84,7 @@ export function claimLease(credential: OAuthCredential, owner: Owner, now: numbe
   }
 }
 
-/** Twice what the tokens of this entry take now, and at least a few kilobytes: a JWT may be the first of its kind. */
+/** Three times the longest token of this entry, and at least a few kilobytes: a JWT may be the first of its kind. */
 function roomForSuccessor({ grant, tokens, idToken }: OAuthCredential): number {
   const lengths = [grant.refreshToken, idToken, ...tokens.map(({ accessToken }) => accessToken)]
   const longest = Math.max(...lengths.map((secret) => secret?.reveal().length ?? 0))

@@ -16,7 +16,7 @@ import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
 import { thisOwner, vitality } from '../owner.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import type { CredentialStore } from '../store/store.ts'
-import { holds, inDoubt, isHolder, withSuccessor, withToken } from './changes.ts'
+import { holds, inDoubt, isHolder, keeps, withSuccessor, withToken } from './changes.ts'
 import type { RefreshPlan } from './decide.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
 
@@ -33,6 +33,18 @@ export type RefreshResult =
   | { readonly kind: 'served'; readonly token: TokenAnswer }
   /** Somebody else changed the entry, or took the lease: nothing of ours was spent. */
   | { readonly kind: 'overtaken' }
+
+interface Server {
+  readonly provider: Provider
+  readonly metadata: AuthorizationServerMetadata
+}
+
+/** The leases that this copy of the library holds. One of ours that is not among them was left by a write that failed. */
+const underWay = new Set<string>()
+
+function isLeftByUs(lease: Lease): boolean {
+  return lease.owner.instance === thisOwner().instance && !underWay.has(lease.id)
+}
 
 /** A refresh that was about to be sent too late into its lease. Nothing was spent. */
 class Abandoned extends Error {}
@@ -71,7 +83,7 @@ export class Refresher {
       this.#firstSeen.set(name, seen)
     }
     return judgeLease(credential, provider, {
-      vitality: vitality(lease.owner),
+      vitality: isLeftByUs(lease) ? 'dead' : vitality(lease.owner),
       seenForMs: performance.now() - seen.at,
       inDoubtWaitMs: this.#timing.inDoubtWaitMs,
     })
@@ -93,20 +105,35 @@ export class Refresher {
   async run(seen: OAuthCredential, plan: RefreshPlan, provider: Provider): Promise<RefreshResult> {
     // Before anything is claimed: a server that cannot even be discovered costs nothing.
     const metadata = await this.#discover(provider)
+    const spent = seen.grant.refreshToken
+    if (spent === null) return { kind: 'overtaken' }
     const clock = new LeaseClock(this.#now)
-    const claimed = await this.#claim(seen)
-    if (claimed === null) return { kind: 'overtaken' }
-    const { lease, spent } = claimed
-    if (this.#isTooLate(clock)) {
-      await this.#giveBack(seen, lease)
-      return { kind: 'overtaken' }
-    }
-    if (!(await this.#markSent(seen, lease, plan))) return { kind: 'overtaken' }
-    const sending = { isUnsent: true }
+    const lease = claimLease(seen, thisOwner(), this.#now(), this.#timing.leaseMs)
+    underWay.add(lease.id)
     try {
+      if (!(await this.#claim(seen, lease, spent))) return { kind: 'overtaken' }
+      return await this.#spend(seen, plan, { provider, metadata }, { lease, spent, clock })
+    } finally {
+      underWay.delete(lease.id)
+    }
+  }
+
+  async #spend(
+    seen: OAuthCredential,
+    plan: RefreshPlan,
+    server: Server,
+    { lease, spent, clock }: { lease: Lease; spent: Secret; clock: LeaseClock },
+  ): Promise<RefreshResult> {
+    const sending = { hasBegun: false }
+    const assertInTime = (): void => {
+      const { leaseMs, httpTimeoutMs, commitAllowanceMs } = this.#timing
+      if (leaseMs - clock.elapsedMs() < httpTimeoutMs + commitAllowanceMs) throw new Abandoned()
+    }
+    try {
+      assertInTime()
+      if (!(await this.#markSent(seen, lease, plan))) return { kind: 'overtaken' }
       const outcome = await refresh({
-        provider,
-        metadata,
+        ...server,
         refreshToken: spent,
         ...(plan.scopes === null ? {} : { scopes: plan.scopes }),
         requestedScopes: plan.scopes ?? seen.grant.scopes,
@@ -116,16 +143,16 @@ export class Refresher {
         now: this.#now,
         timeoutMs: this.#timing.httpTimeoutMs,
         beforeSend: () => {
-          if (this.#isTooLate(clock)) throw new Abandoned()
-          sending.isUnsent = false
+          assertInTime()
+          sending.hasBegun = true
         },
-        onAnswer: (body) => this.#keepSuccessor(body, seen, lease, spent, { provider, metadata }),
+        onAnswer: (body) => this.#keepSuccessor(body, seen, lease, spent, server),
       })
-      return await this.#settle(outcome, { seen, lease, spent, plan, provider })
+      return await this.#settle(outcome, { seen, lease, spent, plan, provider: server.provider })
     } catch (error) {
-      if (sending.isUnsent) await this.#giveBack(seen, lease)
+      if (!sending.hasBegun) await this.#giveBack(seen, lease)
       if (error instanceof Abandoned) return { kind: 'overtaken' }
-      throw error
+      throw sending.hasBegun ? spentError(error) : error
     }
   }
 
@@ -157,23 +184,14 @@ export class Refresher {
    * Commits the lease. That this write is durable is also the proof that the store can be written: a read-only or full
    * one fails here, with the token unspent.
    */
-  async #claim(seen: OAuthCredential): Promise<{ lease: Lease; spent: Secret } | null> {
-    const spent = seen.grant.refreshToken
-    if (spent === null) return null
-    const lease = claimLease(seen, thisOwner(), this.#now(), this.#timing.leaseMs)
+  async #claim(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<boolean> {
     const stored = await this.#change(seen, (current) =>
       current.lease?.id === seen.lease?.id && holds(current, spent) ? { ...current, lease } : undefined,
     )
-    if (!isHolder(stored, lease)) return null
-    if (this.#store.exclusion === 'cas') return { lease, spent }
+    if (!isHolder(stored, lease) || this.#store.exclusion === 'cas') return isHolder(stored, lease)
     // Nobody excludes other writers here: if another claim came in at the same time, the later one stands, for both.
     await delay(100 + Math.random() * 200)
-    return isHolder(await this.#store.read(seen), lease) ? { lease, spent } : null
-  }
-
-  #isTooLate(clock: LeaseClock): boolean {
-    const { leaseMs, httpTimeoutMs, commitAllowanceMs } = this.#timing
-    return leaseMs - clock.elapsedMs() < httpTimeoutMs + commitAllowanceMs
+    return isHolder(await this.#store.read(seen), lease)
   }
 
   /**
@@ -207,7 +225,7 @@ export class Refresher {
     seen: OAuthCredential,
     lease: Lease,
     spent: Secret,
-    server: { provider: Provider; metadata: AuthorizationServerMetadata },
+    server: Server,
   ): Promise<void> {
     const value = body['refresh_token']
     if (typeof value !== 'string' || value === '' || value === spent.reveal()) return
@@ -218,8 +236,8 @@ export class Refresher {
         const next = withSuccessor(current, { seen, lease, spent, successor, at })
         return keepsLease || next?.lease?.id !== lease.id ? next : { ...next, lease: null }
       })
-      // Logged out meanwhile: a token nobody will ever use must not stay valid.
-      if (stored === null) {
+      // Logged out meanwhile, or somebody else logged in: a token that nobody will ever use must not stay valid.
+      if (!keeps(stored, successor)) {
         await revokeToken({ ...server, token: successor, hint: 'refresh_token', fetch: this.#fetch, timeoutMs: 5_000 })
       }
     }

@@ -106,10 +106,10 @@ const steps: {
   edge_challenge: ({ host, alternatives }) =>
     alternatives.length > 0 ? `Try ${alternatives.join(' or ')}` : `Try from a network that ${host} trusts`,
   store_busy: (_, { typed }) => `Try again: ${commandLine(typed)}`,
-  store_corrupt: ({ path, key, quarantine }) => {
+  store_corrupt: ({ path, key, quarantine }, { homeOption }) => {
     if (quarantine !== undefined) return `What was there is kept in ${quarantine}; repair it and put it back`
     if (key !== undefined) return `Correct or remove the entry ${key} in ${path}; no other entry is affected`
-    return `Correct ${path}, or move it away and log in again; authkeep has changed nothing`
+    return `See what can be done: ${commandLine(['doctor', ...homeOption])}; authkeep has changed nothing in ${path}`
   },
   store_failed: ({ path, errno }, { typed }) => `${causes[errno] ?? `See to ${path}`}, then: ${commandLine(typed)}`,
   write_indeterminate: (_, { typed }) => `Try again: ${commandLine(typed)}`,

@@ -102,7 +102,13 @@ export const commands: readonly Command[] = [
     name: 'doctor',
     about: 'Look whether the store is well, and mend it',
     takes: [],
-    options: { fix: { type: 'boolean', about: 'mend what can be mended' } },
+    options: {
+      fix: { type: 'boolean', about: 'mend what can be mended' },
+      'start-empty': {
+        type: 'boolean',
+        about: 'begin anew where nothing can be mended; the damaged file is kept aside',
+      },
+    },
     examples: ['authkeep doctor', 'authkeep doctor --fix'],
     load: async () => (await import('./doctor.ts')).doctor,
   },

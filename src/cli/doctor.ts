@@ -24,7 +24,8 @@ export async function doctor(context: Context): Promise<Result> {
   const store = await openStore({ path })
   try {
     const isFixing = context.options['fix'] === true
-    const fixed = isFixing ? await fix(store) : null
+    const startEmpty = context.options['start-empty'] === true
+    const fixed = isFixing || startEmpty ? await fix(store, startEmpty) : null
     const report = await store.verify()
     const checks = [
       checkFile(report),
@@ -43,9 +44,9 @@ export async function doctor(context: Context): Promise<Result> {
   }
 }
 
-async function fix(store: CredentialStore): Promise<Check | null> {
+async function fix(store: CredentialStore, startEmpty: boolean): Promise<Check | null> {
   try {
-    await store.recover()
+    await store.recover({ startEmpty })
     return null
   } catch (error) {
     if (!isAuthkeepError(error)) throw error

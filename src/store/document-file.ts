@@ -170,8 +170,7 @@ export class DocumentFile {
     let isDraftLeft = true
     try {
       if (!isStillOurs()) return null
-      // The copy first: a full disk shows while the file itself is untouched, and a successor that made it into the
-      // copy is not lost should we die before the rename.
+      // The copy first: a full disk shows while the file itself is untouched, and the copy is never older than the file.
       const copy = sealedCopy(bytes, draft.stat.identity)
       await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
       // From here to the rename nothing is awaited: nobody can come between the look and the deed but by the fence.

@@ -58,6 +58,7 @@ function decodeGrant(raw: JsonObject): Grant {
   const refreshToken = read.optionalString('refreshToken')
   const stateFor = read.optionalString('stateFor')
   const doubtSince = read.time('doubtSince', null)
+  const predecessor = read.optionalString('predecessor')
   const spare = read.optionalObject('spare')
   return {
     scopes: read.strings('scopes'),
@@ -71,6 +72,7 @@ function decodeGrant(raw: JsonObject): Grant {
     ...(stateFor === undefined ? {} : { stateFor }),
     ...(doubtSince === null ? {} : { doubtSince }),
     replays: read.number('replays', 0),
+    ...(predecessor === undefined ? {} : { predecessor }),
     ...(spare === undefined ? {} : { spare: decodeSpare(spare) }),
   }
 }
@@ -110,18 +112,20 @@ function decodeLease(raw: JsonObject | undefined): Lease | null {
 
 function decodeOwner(raw: JsonObject): Owner {
   const read = reader(raw, 'lease.owner.')
+  const instance = read.optionalString('instance')
   return {
     host: read.string('host'),
     bootId: read.optionalString('bootId') ?? null,
     pidNamespace: read.optionalString('pidNamespace') ?? null,
     pid: read.number('pid'),
     startTime: read.optionalString('startTime') ?? null,
+    ...(instance === undefined ? {} : { instance }),
   }
 }
 
 /**
- * Writes an entry. Members of `previous` that this version does not know are kept, in the entry, its grant, its lease
- * and its tokens: another version, or the person who wrote them, wants them back.
+ * Writes an entry. Members of `previous` that this version does not know are kept, in the entry, its grant and its
+ * tokens: another version, or the person who wrote them, wants them back.
  */
 export function encodeEntry(credential: Credential, previous: JsonObject | null): JsonObject {
   const known = plain(credential) as Record<string, Json>
@@ -139,7 +143,7 @@ export function encodeEntry(credential: Credential, previous: JsonObject | null)
 
 const grantMembers: ReadonlySet<string> = new Set([
   ...['scopes', 'evidence', 'resources', 'refreshToken', 'refreshExpiresAt', 'generation', 'obtainedAt'],
-  ...['state', 'stateFor', 'doubtSince', 'replays', 'spare'],
+  ...['state', 'stateFor', 'doubtSince', 'replays', 'predecessor', 'spare'],
 ])
 const tokenMembers: ReadonlySet<string> = new Set([
   ...['accessToken', 'tokenType', 'scopes', 'resource', 'expiresAt', 'obtainedAt', 'evidence'],

@@ -266,7 +266,7 @@ class FileStore implements FileBackend {
           })
         }
       } catch (error) {
-        for (const commit of [...group, ...this.#queue.splice(0)]) commit.reject(error)
+        for (const commit of [...group, ...this.#queue.splice(0)]) commit.reject(asOf(commit, error))
       }
     }
     // In the tick that saw the queue empty: a commit that comes a moment later must find nobody at work.
@@ -377,6 +377,12 @@ class FileStore implements FileBackend {
   #emit(event: StoreEvent): void {
     for (const listener of this.#listeners) tell(listener, event)
   }
+}
+
+/** Whether a commit is durable is a question about its own keys. */
+function asOf({ changes }: PendingCommit, error: unknown): unknown {
+  if (!isAuthkeepError(error, 'write_indeterminate')) return error
+  return new AuthkeepError('write_indeterminate', { key: changes[0]?.key ?? '' })
 }
 
 function copyOf(entry: Entry | null): Versioned | null {

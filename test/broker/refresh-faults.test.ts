@@ -4,6 +4,9 @@ import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Fault } from '../../examples/server/faults.ts'
 import { AuthkeepError } from '../../src/errors.ts'
+import type { StoreBackend } from '../../src/store/backend.ts'
+import { fileBackend } from '../../src/store/file.ts'
+import { openStore } from '../../src/store/store.ts'
 import { key, type Stage, setStage } from './stage.ts'
 
 /** Fault × what the caller hears × what the entry says afterwards × what the next call does. */
@@ -208,5 +211,78 @@ describe('a token endpoint that fails', () => {
     await rmdir(`${stage.path}.lock.owner`)
     expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
     expect(await readFile(stage.path, 'utf8')).not.toContain('padding')
+  })
+})
+
+describe('a login that comes in while a refresh is under way', () => {
+  test('stays the login; the late successor is kept beside it for one try', async () => {
+    const stage = await setStage()
+    try {
+      await stage.login()
+      await stage.expire()
+      const broker = stage.newBroker({
+        fetch: async (input, init) => {
+          const response = await fetch(input, init)
+          if (new Request(input, init).url.endsWith('/token')) await stage.login()
+          return response
+        },
+      })
+      await broker.getToken(stage.urls.files)
+      const { grant } = await stage.credential()
+      expect(grant.predecessor).toBeUndefined()
+      expect(grant.spare).toBeDefined()
+      expect(stage.server.counts()).toMatchObject({ token: { authorization_code: 2, refresh_token: 1 }, reuse: 0 })
+      await stage.expire()
+      expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+      expect(stage.server.counts().reuse).toBe(0)
+    } finally {
+      await stage.stop()
+    }
+  })
+})
+
+describe('a store that fails after the token was sent', () => {
+  /** A backend whose `nth` commit and those after it fail, until `heal`. */
+  function failingFrom(backend: StoreBackend, nth: () => number): StoreBackend {
+    let count = 0
+    return {
+      exclusion: 'cas',
+      read: (name) => backend.read(name),
+      keys: () => backend.keys(),
+      waitForChange: (...wait) => backend.waitForChange(...wait),
+      close: () => backend.close(),
+      async commit(changes) {
+        if (++count < nth()) return backend.commit(changes)
+        throw new AuthkeepError('store_failed', { path: 'x', operation: 'write', errno: 'ENOSPC', unspent: true })
+      },
+    }
+  }
+
+  test.each([
+    ['the successor', 3],
+    ['the access token', 4],
+  ])('%s cannot be written: told as spent, nothing lost, and the next call serves at once', async (_, nth) => {
+    const stage = await setStage()
+    try {
+      await stage.login()
+      await stage.expire()
+      stage.server.reset()
+      let limit = nth
+      const backend = failingFrom(fileBackend({ path: stage.path }), () => limit)
+      const store = await openStore({ backend })
+      const broker = stage.newBroker({ store })
+      await expect(broker.getToken(stage.urls.files)).rejects.toMatchObject({
+        code: 'store_failed',
+        detail: { unspent: false },
+      })
+      limit = Infinity
+      expect((await broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+      const { grant, lease } = await stage.credential()
+      expect([grant.state, lease]).toEqual(['live', null])
+      expect(stage.server.counts()).toMatchObject({ token: { refresh_token: 2 }, reuse: 0 })
+      await broker.close()
+    } finally {
+      await stage.stop()
+    }
   })
 })
