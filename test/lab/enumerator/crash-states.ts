@@ -1,7 +1,7 @@
 import { Contents } from './contents.ts'
 import type { Logged, Place } from './log.ts'
 import { choices } from './random.ts'
-import { type Node, type Tree, walk } from './tree.ts'
+import { type Node, type Tree } from './tree.ts'
 
 /**
  * What a file system promises about directories. `weak`: only what an fsync of that very directory has confirmed;
@@ -150,7 +150,8 @@ export class Disk {
   }
 
   *#withContents(tree: Tree, bounds: Bounds): Generator<Tree> {
-    const files = [...walk(tree)].map(([, node]) => node).filter(({ kind }) => kind === 'file')
+    // By age, because names are random and the same choices are to be made on every run.
+    const files = [...tree.nodes.values()].filter(({ kind }) => kind === 'file').sort((a, b) => a.id - b.id)
     const variants = files.map(({ id }) => this.#contents.get(id)!.variants(bounds.contents, bounds.random))
     const sizes = variants.map(({ length }) => length)
     for (const choice of choices(sizes, bounds.contents, bounds.random)) {

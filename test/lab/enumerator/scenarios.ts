@@ -120,6 +120,16 @@ const scenario = (name: string, prepare: Scenario['prepare'], run: Scenario['run
 
 export const update = scenario('update', twoEntries, (writer) => writer.put({ 'p:a': 'a-2' }))
 
+export const copyGone = scenario(
+  'commit where the copy is gone',
+  async (writer) => {
+    const prepared = await twoEntries(writer)
+    writer.files.unlink(`${path}.bak`)
+    return prepared
+  },
+  (writer) => writer.put({ 'p:b': 'b-2' }),
+)
+
 export const recovery = scenario('recovery of an emptied file', emptied, async (writer) => {
   await writer.open().read('p:a')
 })
@@ -176,15 +186,7 @@ export const scenarios: readonly Scenario[] = [
     },
     (writer) => writer.put({ 'p:b': 'b-2' }),
   ),
-  scenario(
-    'commit where the copy is gone',
-    async (writer) => {
-      const prepared = await twoEntries(writer)
-      writer.files.unlink(`${path}.bak`)
-      return prepared
-    },
-    (writer) => writer.put({ 'p:b': 'b-2' }),
-  ),
+  copyGone,
   scenario(
     'commit after a holder has died',
     async (writer) => {
