@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { strangers, valueOf } from './lab.mjs'
 
 /** The lock of a holder that died before it could write who it was: what a successor waits for here, not 10 s. */
-export const staleLockMs = 400
+export const staleLockMs = 150
 
 const after = { token: 'secret-after' }
 const others = Array.from({ length: 19 }, (_, n) => `p:${String(n + 1).padStart(2, '0')}`)

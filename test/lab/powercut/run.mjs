@@ -98,9 +98,9 @@ function say(fs, store, outcome) {
   if (values.json) return console.log(JSON.stringify({ rig: 'powercut', fs, store, seed, ...outcome }))
   if (outcome.skipped !== undefined) return console.log(`powercut ${fs} not run: ${outcome.skipped}`)
   if (outcome.broken !== undefined) return console.log(`powercut ${fs} ${store} broken: ${outcome.broken}`)
-  const { states, lost, unrecovered, seconds, perSecond, failures } = outcome
-  const numbers = `states=${states} lost=${lost} unrecovered=${unrecovered} seconds=${seconds} perSecond=${perSecond}`
-  console.log(`powercut ${fs} ${store} ${numbers}`)
+  const { states, lost, unrecovered, recovered, seconds, perSecond, failures } = outcome
+  const numbers = `states=${states} lost=${lost} unrecovered=${unrecovered} recovered=${recovered} seconds=${seconds}`
+  console.log(`powercut ${fs} ${store} ${numbers} perSecond=${perSecond}`)
   if (isTrusted(store)) for (const failure of failures) console.log(`  ${JSON.stringify(failure)}`)
 }
 

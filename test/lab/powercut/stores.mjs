@@ -85,14 +85,14 @@ export const stores = {
   },
 }
 
-/** The store as it is found after the power has come back: the boot is another one, so nothing proves an owner dead. */
+/** Who we are after the power has come back: the boot is another one, so nothing proves the lock's last owner dead. */
 const rebooted = { host: hostname(), bootId: 'after the power cut', pidNamespace: null, pid: 1, startTime: null }
 
 /**
  * The value of the last commit that a fresh process finds; -1 when there is no store yet. Rejects when it cannot be
- * read or is not whole. `onEvent` hears of recoveries.
+ * read or is not whole. `onEvent` hears of recoveries. With `isUsed` it also commits, over whatever the dead left behind.
  */
-export async function valueAt(path, onEvent) {
+export async function valueAt(path, { isUsed, onEvent }) {
   const backend = fileBackend({ path, owner: rebooted, staleLockMs: 100, onEvent })
   const store = await openStore({ backend })
   try {
@@ -108,6 +108,10 @@ export async function valueAt(path, onEvent) {
     }
     const { copy } = await backend.verify()
     if (copy === 'damaged') throw new Error('the second copy is damaged')
+    if (isUsed) {
+      const next = await store.update({ provider: providers[0], account }, (now) => ({ ...now, metadata: { n } }))
+      if (next?.metadata?.n !== n) throw new Error('a commit after the cut is not there')
+    }
     return n
   } finally {
     await store.close()
