@@ -63,6 +63,7 @@ export class Refresher {
   readonly #firstSeen = new Map<string, { readonly id: string; readonly at: number }>()
   /** Successors that could not be stored: kept here and tried again until they are. */
   readonly #unsaved = new Map<string, () => Promise<void>>()
+  readonly #retries = new Set<Promise<void>>()
   readonly #stop = new AbortController()
 
   constructor(options: RefresherOptions) {
@@ -164,6 +165,7 @@ export class Refresher {
   /** Stops retrying after one last attempt. */
   async close(): Promise<void> {
     this.#stop.abort()
+    await Promise.all(this.#retries)
     await Promise.all([...this.#unsaved.values()].map((save) => save()))
   }
 
@@ -259,7 +261,8 @@ export class Refresher {
       }
     }
     this.#unsaved.set(name, once)
-    void this.#retry(name, once)
+    const retries = this.#retry(name, once).finally(() => this.#retries.delete(retries))
+    this.#retries.add(retries)
   }
 
   async #retry(name: string, once: () => Promise<void>): Promise<void> {

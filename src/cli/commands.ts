@@ -106,7 +106,7 @@ export const commands: readonly Command[] = [
       fix: { type: 'boolean', about: 'mend what can be mended' },
       'start-empty': {
         type: 'boolean',
-        about: 'begin anew where nothing can be mended; the damaged file is kept aside',
+        about: 'begin anew where nothing can be mended',
       },
     },
     examples: ['authkeep doctor', 'authkeep doctor --fix'],

@@ -41,6 +41,10 @@ export interface Damage {
 }
 
 const racyMs = 50
+/** Some FUSE and SMB file systems know no sync of a directory: as durable as they make it. */
+const notDurableHere: ReadonlySet<string> = new Set(['EINVAL', 'ENOTSUP'])
+/** A directory above that we may not even read was not made by us. */
+const notOurs: ReadonlySet<string> = new Set([...notDurableHere, 'EACCES', 'EPERM', 'EROFS'])
 
 /**
  * One credential file with what stands beside it: the second copy, the generations, the quarantine. Knows how to tell
@@ -180,7 +184,7 @@ export class DocumentFile {
     } finally {
       if (isDraftLeft) tidy(() => this.#files.unlink(draft.path))
     }
-    await this.#makeDurable()
+    await this.#makeDurable(seen.stat === null)
     return { document, bytes, stat: draft.stat, isRacy: true }
   }
 
@@ -215,16 +219,24 @@ export class DocumentFile {
     return { document, bytes, stat: this.#files.lstat(this.target), isRacy: true }
   }
 
-  /** The new document is visible; whether it survives a power cut is decided here. There is no way back from here. */
-  async #makeDurable(): Promise<void> {
+  /**
+   * The new document is visible; whether it survives a power cut is decided here. There is no way back from here. The
+   * first document may stand in directories that are new themselves, so then every one above is synced too.
+   */
+  async #makeDurable(isFirst: boolean): Promise<void> {
+    const directory = dirname(this.target)
+    await this.#syncDirectory(directory, notDurableHere)
+    if (!isFirst) return
+    for (let at = directory; dirname(at) !== at; at = dirname(at)) await this.#syncDirectory(dirname(at), notOurs)
+  }
+
+  async #syncDirectory(path: string, tolerated: ReadonlySet<string>): Promise<void> {
     try {
-      await this.#files.fsyncDirectory(dirname(this.target))
+      await this.#files.fsyncDirectory(path)
     } catch (error) {
       const errno = errnoOf(error)
-      // Some FUSE and SMB file systems know no such call: as durable as they make it.
-      if (errno === 'EINVAL' || errno === 'ENOTSUP') return
       if (errno === undefined) throw error
-      throw new AuthkeepError('write_indeterminate', { key: this.#options.path })
+      if (!tolerated.has(errno)) throw new AuthkeepError('write_indeterminate', { key: this.#options.path })
     }
   }
 
