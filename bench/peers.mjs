@@ -1,0 +1,49 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const directory = fileURLToPath(new URL('peers/', import.meta.url))
+const requireThere = createRequire(join(directory, 'package.json'))
+
+/** Other libraries, in a folder of their own with pinned versions, installed the first time that one is wanted. */
+export class Peers {
+  /** Versions of those that were loaded. */
+  versions = {}
+  #failure
+
+  /**
+   * A contender made with a peer; where the peer cannot be had, one that says why.
+   *
+   * @param {string} name the package
+   * @param {(module: any) => import('./runner.mjs').Contender | Promise<import('./runner.mjs').Contender>} make
+   */
+  async contender(name, make) {
+    try {
+      return await make(await this.load(name))
+    } catch (error) {
+      return { name, absent: error.message.split('\n')[0] }
+    }
+  }
+
+  async load(name) {
+    this.#install()
+    const module = await import(pathToFileURL(requireThere.resolve(name)).href)
+    const manifest = join(directory, 'node_modules', name, 'package.json')
+    this.versions[name] = JSON.parse(readFileSync(manifest, 'utf8')).version
+    return module.default ?? module
+  }
+
+  #install() {
+    if (this.#failure !== undefined) throw new Error(this.#failure)
+    if (existsSync(join(directory, 'node_modules'))) return
+    console.error('installing the peers …')
+    const words = ['ci', '--no-audit', '--no-fund']
+    const { status, stderr } = spawnSync('npm', words, { cwd: directory, encoding: 'utf8', shell: false })
+    if (status === 0) return
+    const line = stderr?.split('\n').find((each) => each.includes('npm error')) ?? 'npm did not run'
+    this.#failure = `could not be installed (${line.replace(/^npm error /, '')})`
+    throw new Error(this.#failure)
+  }
+}
