@@ -35,8 +35,9 @@ function section({ title, unit, baseline, rounds, rows, goals, notes }) {
   ].join('\n\n')
 }
 
-function goalText({ contender, atMost, times, value, isMet }) {
-  const what = times === undefined ? `${contender} at most ${atMost}` : `${contender} at most ${atMost} × ${times}`
+function goalText({ contender, atMost, times, over, value, isMet }) {
+  const relation = times !== undefined ? ` × ${times}` : over !== undefined ? ` more than ${over}` : ''
+  const what = `${contender} at most ${atMost}${relation}`
   if (isMet === null) return `Goal: ${what}: could not be measured`
   return `Goal: ${what}: ${isMet ? 'met' : 'NOT met'} (${digits(value)})`
 }

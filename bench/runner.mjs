@@ -4,7 +4,8 @@
  *
  * @typedef {{ name: string, sample?: () => number | Promise<number>, absent?: string, close?: () => unknown }} Contender
  *
- * @typedef {{ contender: string, atMost: number, times?: string }} Goal with `times`: as a multiple of that contender
+ * @typedef {{ contender: string, atMost: number, times?: string, over?: string }} Goal
+ *   with `times`: as a multiple of that contender; with `over`: more than that contender
  *
  * @typedef {object} Table
  * @property {string} title
@@ -65,9 +66,10 @@ function shuffled(list) {
 
 function judged(goal, medianOf) {
   const median = medianOf(goal.contender)
-  const other = goal.times === undefined ? 1 : medianOf(goal.times)
-  const value = median === undefined || other === undefined ? null : median / other
-  return { ...goal, value, isMet: value === null ? null : value <= goal.atMost }
+  const other = medianOf(goal.times ?? goal.over ?? goal.contender)
+  if (median === undefined || other === undefined) return { ...goal, value: null, isMet: null }
+  const value = goal.times !== undefined ? median / other : goal.over !== undefined ? median - other : median
+  return { ...goal, value, isMet: value <= goal.atMost }
 }
 
 function summary(values) {
