@@ -56,21 +56,27 @@ export class Contents {
     return versions
   }
 
+  /** The changes fall into eras, each begun by a truncation: the size is always one of the era that was reached. */
   #enumerate(bound: number, random: () => number): readonly Uint8Array[] {
     const versions = this.#versions()
-    const sizes = possibleSizes(versions.map(({ byteLength }) => byteLength))
+    const begins = [0, ...this.#changes.flatMap((change, n) => ('size' in change ? [n + 1] : []))]
     const found = new Map<string, Uint8Array>()
     const add = (bytes: Uint8Array): void => void found.set(digest(bytes), bytes)
     add(this.#durable)
-    for (const size of sizes) {
-      const pieces = Array.from({ length: Math.ceil(size / pieceSize) }, (_, n) => candidates(versions, n, size))
-      const share = Math.ceil(bound / sizes.length)
-      for (const choice of choices(
-        pieces.map(({ length }) => length),
-        share,
-        random,
-      )) {
-        add(joined(pieces.map((options, n) => options[choice[n]!]!)))
+    for (const [era, begin] of begins.entries()) {
+      const within = versions.slice(begin, begins[era + 1])
+      // What was written before the truncation may be missing as well, but only where the truncation has left it.
+      const floor = within[0]!.byteLength
+      const earlier = versions.slice(0, begin).map((version) => resized(version, Math.min(version.byteLength, floor)))
+      const sizes = possibleSizes(within.map(({ byteLength }) => byteLength))
+      for (const size of sizes) {
+        const pieces = Array.from({ length: Math.ceil(size / pieceSize) }, (_, n) =>
+          candidates(n * pieceSize < floor ? [...earlier, ...within] : within, n, size),
+        )
+        const counts = pieces.map(({ length }) => length)
+        for (const choice of choices(counts, Math.ceil(bound / sizes.length / begins.length), random)) {
+          add(joined(pieces.map((options, n) => options[choice[n]!]!)))
+        }
       }
     }
     const all = versions.at(-1)!
@@ -87,7 +93,7 @@ function possibleSizes(sizes: readonly number[]): readonly number[] {
   return [...result].sort((a, b) => a - b)
 }
 
-/** What a piece may hold: zeros, where its first durable content does not cover it, and every version of it. */
+/** What a piece may hold: every version of it; beyond the end of a version, zeros. */
 function candidates(versions: readonly Uint8Array[], piece: number, size: number): readonly Uint8Array[] {
   const start = piece * pieceSize
   const end = Math.min(start + pieceSize, size)

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { explore, exploreKills, type Tally } from './explore.ts'
-import { newDirectory, record, scenarios } from './scenarios.ts'
+import { record, scenarios, unsyncedDirectory } from './scenarios.ts'
 import { startVirtualTime, stopVirtualTime } from './virtual-time.ts'
 
 vi.mock('node:timers/promises', () => import('./virtual-time.ts'))
@@ -36,13 +36,14 @@ describe('after a power cut at any instant, the store says what it acknowledged 
     expect(sum(({ states }) => states)).toBeGreaterThan(30_000)
   })
 
-  test.each(['journal', 'weak'] as const)(`${newDirectory.name}, %s`, async (model) => {
-    expect(await explore(await record(newDirectory), model)).toMatchObject(flawless)
+  // Known: who finds the file there takes its directories for durable, and whoever made them may not have synced them.
+  test.fails(unsyncedDirectory.name, async () => {
+    expect(await explore(await record(unsyncedDirectory), 'weak')).toMatchObject(flawless)
   })
 })
 
 describe('after the death of the process at any instant', () => {
-  test.each([...scenarios, newDirectory])('$name', async (scenario) => {
+  test.each(scenarios)('$name', async (scenario) => {
     expect(await exploreKills(await record(scenario))).toMatchObject(flawless)
   })
 })

@@ -1,5 +1,5 @@
 import type { FileOperations } from '../../../src/store/file-operations.ts'
-import type { MemoryFiles } from './memory-files.ts'
+import { type MemoryFiles, systemError } from './memory-files.ts'
 import type { WritePath } from './scenarios.ts'
 
 /*
@@ -115,3 +115,12 @@ function withChanges(files: MemoryFiles, changes: Partial<FileOperations>): File
     },
   })
 }
+
+/** No mutant, but a file that is mounted by itself, so that it can only be written in place. */
+export const mounted: Mutant = (files) => ({
+  isMountPoint: (path) => path.endsWith('/auth.json'),
+  rename: (from, to) => {
+    if (to.endsWith('/auth.json')) throw systemError('EBUSY')
+    files.rename(from, to)
+  },
+})

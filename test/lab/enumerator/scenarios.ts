@@ -4,7 +4,7 @@ import { fileBackend } from '../../../src/store/file.ts'
 import type { FileOperations } from '../../../src/store/file-operations.ts'
 import { deadOwner } from '../../store/files.ts'
 import type { Logged } from './log.ts'
-import { MemoryFiles } from './memory-files.ts'
+import { MemoryFiles, systemError } from './memory-files.ts'
 import type { Tree } from './tree.ts'
 import { passTime } from './virtual-time.ts'
 
@@ -134,15 +134,26 @@ export const recovery = scenario('recovery of an emptied file', emptied, async (
   await writer.open().read('p:a')
 })
 
-export const newDirectory = scenario(
-  'first commit in a new directory',
+const deepPath = '/home/me/.config/authkeep/auth.json'
+
+export const unsyncedDirectory = scenario(
+  'commit after the first one in a new directory has failed to sync',
   emptyDirectory,
-  (writer) => writer.put({ 'p:a': 'a-1' }),
-  '/home/me/.config/authkeep/auth.json',
+  async (writer) => {
+    writer.files.before = ({ operation }) => {
+      if (operation === 'fsyncDirectory') throw systemError('EIO')
+      return undefined
+    }
+    await writer.put({ 'p:a': 'a-1' }).catch(() => undefined)
+    writer.files.before = undefined
+    await writer.put({ 'p:a': 'a-2' })
+  },
+  deepPath,
 )
 
 export const scenarios: readonly Scenario[] = [
   scenario('create', emptyDirectory, (writer) => writer.put({ 'p:a': 'a-1' })),
+  scenario('first commit in a new directory', emptyDirectory, (writer) => writer.put({ 'p:a': 'a-1' }), deepPath),
   update,
   scenario('delete an entry', twoEntries, (writer) => writer.put({ 'p:a': null })),
   scenario('several entries at once', twoEntries, (writer) => writer.put({ 'p:a': 'a-2', 'p:b': null, 'p:c': 'c-1' })),
