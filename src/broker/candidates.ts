@@ -30,7 +30,10 @@ export function candidatesFor(routes: readonly Route[], infos: readonly Credenti
  * @throws AuthkeepError `authorization_required`, `account_ambiguous`
  */
 export function choose(routes: readonly Route[], infos: readonly CredentialInfo[]): Candidate {
-  const candidates = candidatesFor(routes, infos)
+  const found = candidatesFor(routes, infos)
+  // An entry that cannot be read must not stand in the way of one that can.
+  const readable = found.filter(({ info }) => info.type !== 'unreadable')
+  const candidates = readable.length > 0 ? readable : found
   const [first] = candidates
   if (first === undefined) {
     const [route] = routes

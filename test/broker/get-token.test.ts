@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { AuthkeepError } from '../../src/errors.ts'
@@ -140,6 +140,17 @@ describe('a broker after one login', () => {
       resource: filesOf(stage),
     })
     expect(token.account).toBe('default')
+  })
+
+  test('an entry that cannot be read does not stand in the way of one that can', async () => {
+    const document = JSON.parse(await readFile(stage.path, 'utf8')) as { credentials: Record<string, unknown> }
+    document.credentials['demo:broken'] = { type: 'oauth' }
+    await writeFile(stage.path, JSON.stringify(document))
+    expect((await stage.broker.getToken(stage.urls.files)).account).toBe('default')
+    await expect(stage.broker.getToken(stage.urls.files, { account: 'broken' })).rejects.toMatchObject({
+      code: 'store_corrupt',
+      detail: { key: 'demo:broken' },
+    })
   })
 
   test('a second entry with the same refresh token is refused', async () => {

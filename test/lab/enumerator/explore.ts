@@ -91,7 +91,7 @@ class Explorer {
     this.#options = options
     this.#bounds = {
       directories: options.directories ?? 512,
-      contents: options.contents ?? 160,
+      contents: options.contents ?? 120,
       random: seeded(options.seed ?? 1),
     }
     this.#wasWhole = isWhole(recording.base, recording.path)

@@ -4,6 +4,7 @@ import { drafts, emptied, readAll, sameBoot } from './judge.ts'
 import { type Call, MemoryFiles, systemError } from './memory-files.ts'
 import { valueOf } from './scenarios.ts'
 import type { Tree } from './tree.ts'
+import { passTime } from './virtual-time.ts'
 
 /** A way in which system calls fail: which ones, with what, and whether ever after. */
 export interface Fault {
@@ -48,8 +49,6 @@ export interface Outcome {
   readonly left: readonly string[]
   /** What went wrong with healthy commits afterwards, by the same store and by a new one; null: nothing. */
   readonly after: string | null
-  /** How long the next commit had to wait for a lock that could not be removed. */
-  readonly waitedMs: number
 }
 
 /** Lets the `nth` system call of an action fail, and then lets everything work again. */
@@ -82,9 +81,9 @@ export async function withFault(
   const damaged = emptied(files.tree(), path)
   const fromCopy = damaged === null ? undefined : (await readAll(damaged.tree, path, sameBoot)).said
   const left = drafts(files.tree())
-  const start = Date.now()
+  // A lock that could not be removed is waited out.
+  passTime(2_000)
   const later = [await commit(store, 'p:same')]
-  const waitedMs = Date.now() - start
   later.push(await commit(fileBackend({ path, files, owner: sameBoot, staleLockMs: 40 }), 'p:new'))
   const end = await readAll(files.tree(), path, sameBoot)
   if (end.said !== `${said ?? ''} p:new=later p:same=later`) later.push(`it ended as ${String(end.said)}`)
@@ -100,7 +99,6 @@ export async function withFault(
       left,
     },
     after: later.filter((problem) => problem !== null).join('; ') || null,
-    waitedMs,
   }
 }
 

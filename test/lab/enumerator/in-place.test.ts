@@ -9,7 +9,7 @@ vi.mock('node:timers/promises', () => import('./virtual-time.ts'))
 beforeAll(startVirtualTime)
 afterAll(stopVirtualTime)
 
-const bounds = { contents: 120, recoveries: 4 }
+const bounds = { contents: 60, recoveries: 3 }
 const twice = (scenario: Scenario): Scenario => ({
   ...scenario,
   run: async (writer) => {
