@@ -15,6 +15,7 @@
 #include <fuse.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,9 +95,18 @@ static int serve_fsync(const char *path, int data_only, struct fuse_file_info *f
   return is_disk(path) ? append('F', 0, NULL, 0) : 0;
 }
 
+// Whoever leaves a mount namespace last unmounts what is in it. Were that us, the kernel would wait, in our own exit,
+// for us to write the disk: so we move out before anything is mounted from it.
+static void *serve_init(struct fuse_conn_info *connection, struct fuse_config *config) {
+  (void)connection, (void)config;
+  if (unshare(CLONE_NEWNS) != 0) err(1, "unshare");
+  return NULL;
+}
+
 static int serve(const char *image, const char *log, char *directory) {
   static const struct fuse_operations operations = {
-    .getattr = serve_getattr, .open = serve_open, .read = serve_read, .write = serve_write, .fsync = serve_fsync};
+    .init = serve_init, .getattr = serve_getattr, .open = serve_open,
+    .read = serve_read, .write = serve_write, .fsync = serve_fsync};
   image_fd = open_or_die(image, O_RDWR);
   log_fd = open_or_die(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
   char *arguments[] = {"disk", "-f", "-s", directory, NULL};  // one thread: one order

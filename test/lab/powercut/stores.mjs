@@ -64,7 +64,10 @@ export const stores = {
     const inside = '/mnt/container/auth.json'
     await prepared(inside)
     await writeFile(inside, '')
-    for (const [command, ...rest] of [['sync'], ['mount', '--bind', path, inside]]) execFileSync(command, rest)
+    const directory = await open(dirname(path))
+    await directory.sync()
+    await directory.close()
+    execFileSync('mount', ['--bind', path, inside])
     return stores.authkeep(inside)
   },
   async 'in-place'(path) {

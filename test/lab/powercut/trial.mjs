@@ -43,8 +43,8 @@ async function record() {
   await once(bystander, 'exit')
   if (code !== 0) throw new Error(`the workload ended with ${code}`)
   run('umount', mounted)
-  run('umount', served)
-  // It ends with the last use of what it serves: now the log is complete.
+  // Everything the file system still had to write has been written: the log is complete.
+  server.kill()
   await once(server, 'exit')
   return readLog(readFileSync(log))
 }
