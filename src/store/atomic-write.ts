@@ -91,9 +91,7 @@ async function writeDraftOnce(
     const made = step(target, 'fstat', () => files.fstat(fd))
     if (like !== null && (made.uid !== like.uid || made.gid !== like.gid)) keepOwner(files, fd, like)
     if (made.mode !== 0o600) step(target, 'fchmod', () => files.fchmod(fd, 0o600))
-    for (let offset = 0; offset < bytes.byteLength; ) {
-      offset += step(target, 'write', () => files.write(fd, bytes, offset, offset))
-    }
+    writeAll(files, target, fd, bytes, 0)
     await slowStep(target, 'fsync', () => files.fsync(fd))
     const stat = step(target, 'fstat', () => files.fstat(fd))
     if (stat.size !== bytes.byteLength) {
@@ -107,6 +105,17 @@ async function writeDraftOnce(
     if (isOpen) tidy(() => files.close(fd))
     tidy(() => files.unlink(draft))
     throw error
+  }
+}
+
+/** Writes to the end, however little each call takes. One that takes nothing will not take more the next time. */
+export function writeAll(files: FileOperations, target: string, fd: number, bytes: Uint8Array, position: number): void {
+  for (let offset = 0; offset < bytes.byteLength; ) {
+    const written = step(target, 'write', () => files.write(fd, bytes, offset, position + offset))
+    if (written === 0) {
+      throw new AuthkeepError('store_failed', { path: target, operation: 'write', errno: 'ENOSPC', unspent: true })
+    }
+    offset += written
   }
 }
 

@@ -41,6 +41,8 @@ export interface Damage {
 }
 
 const racyMs = 50
+/** Every file system writes back what it was not asked to sync well within this time. */
+const writtenBackMs = 600_000
 /** Some FUSE and SMB file systems know no sync of a directory: as durable as they make it. */
 const notDurableHere: ReadonlySet<string> = new Set(['EINVAL', 'ENOTSUP'])
 /** A directory above that we may not even read was not made by us. */
@@ -59,6 +61,8 @@ export class DocumentFile {
   readonly #format: Format
   /** Known from the start where the system tells, else from the first rename that is refused. */
   #isInPlace: boolean
+  /** The directories above are known to be durable. */
+  #isRooted = false
 
   constructor(options: DocumentFileOptions) {
     this.#options = options
@@ -78,6 +82,11 @@ export class DocumentFile {
   isUnchanged(snapshot: Snapshot): boolean {
     const stat = step(this.#options.path, 'stat', () => this.#files.lstat(this.target))
     return (stat?.identity ?? null) === (snapshot.stat?.identity ?? null)
+  }
+
+  /** Whether a file was written so lately that its name may not be durable yet. */
+  isRecent({ stat }: Snapshot): boolean {
+    return stat !== null && Math.abs(Date.now() - stat.mtimeMs) < writtenBackMs
   }
 
   // --- reading ---------------------------------------------------------------------------------------------------
@@ -169,7 +178,10 @@ export class DocumentFile {
     held: HeldLock,
   ): Promise<Snapshot | null> {
     const isStillOurs = (): boolean =>
-      held.isHeld() && (this.#files.lstat(this.target)?.identity ?? null) === (seen.stat?.identity ?? null)
+      step(this.target, 'fence', () => {
+        const now = this.#files.lstat(this.target)
+        return held.isHeld() && (now?.identity ?? null) === (seen.stat?.identity ?? null)
+      })
     const draft = await writeDraft(this.#files, this.target, bytes, seen.stat)
     let isDraftLeft = true
     try {
@@ -184,7 +196,7 @@ export class DocumentFile {
     } finally {
       if (isDraftLeft) tidy(() => this.#files.unlink(draft.path))
     }
-    await this.#makeDurable(seen.stat === null)
+    await this.makeDurable()
     return { document, bytes, stat: draft.stat, isRacy: true }
   }
 
@@ -220,14 +232,22 @@ export class DocumentFile {
   }
 
   /**
-   * The new document is visible; whether it survives a power cut is decided here. There is no way back from here. The
-   * first document may stand in directories that are new themselves, so then every one above is synced too.
+   * The new document is visible; whether it survives a power cut is decided here. There is no way back from here. It
+   * may stand in directories that are as new as it is, so before the first success those are synced too.
    */
-  async #makeDurable(isFirst: boolean): Promise<void> {
+  async makeDurable(): Promise<void> {
     const directory = dirname(this.target)
     await this.#syncDirectory(directory, notDurableHere)
-    if (!isFirst) return
-    for (let at = directory; dirname(at) !== at; at = dirname(at)) await this.#syncDirectory(dirname(at), notOurs)
+    for (let at = directory; !this.#isRooted && dirname(at) !== at && this.#isNew(at); at = dirname(at)) {
+      await this.#syncDirectory(dirname(at), notOurs)
+    }
+    this.#isRooted = true
+  }
+
+  /** Whether a directory is so young that its name may not be durable; of what does not say, it is believed. */
+  #isNew(directory: string): boolean {
+    const { birthtimeMs = 0 } = this.#files.lstat(directory) ?? {}
+    return birthtimeMs === 0 || Math.abs(Date.now() - birthtimeMs) < writtenBackMs
   }
 
   async #syncDirectory(path: string, tolerated: ReadonlySet<string>): Promise<void> {

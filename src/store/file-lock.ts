@@ -104,7 +104,7 @@ export class FileLock {
       })
       return {
         wasTakenOver,
-        isHeld: () => adapter.isOurs(),
+        isHeld: () => step(this.#path, 'fence', () => adapter.isOurs()),
         release: () => release().catch((error: unknown) => this.#onReleaseFailure(error)),
       }
     } catch (error) {
@@ -126,6 +126,7 @@ export class FileLock {
   }
 
   #isAbandoned(sighting: Sighting, watchedForMs: number): boolean {
+    if (isLeftByUs(sighting)) return true
     const owner = ownerOf(sighting.record)
     const state = owner === null ? 'unknown' : vitality(owner, this.#owner)
     if (state === 'dead') return true
@@ -177,6 +178,16 @@ interface LockPaths {
 
 function lockPaths(path: string): LockPaths {
   return { directory: `${path}.lock`, record: `${path}.lock.owner`, guard: `${path}.lock.guard` }
+}
+
+/** Locks that this copy of the library holds, by record, and directories of ours that it failed to remove. */
+const heldRecords = new Set<string>()
+const leftDirectories = new Set<string>()
+
+/** A lock of our own that nobody here holds any more: its release failed, and no heartbeat has to be waited for. */
+function isLeftByUs({ record, directory }: Sighting): boolean {
+  if (record === null) return leftDirectories.has(directory)
+  return parseRecord(record).instance === thisOwner().instance && !heldRecords.has(record)
 }
 
 function look(files: FileOperations, paths: LockPaths): Sighting | null {
@@ -242,11 +253,12 @@ class LockAdapter {
 
   become(owner: Owner): this {
     this.#owner = owner
-    this.#held = undefined
+    this.forget()
     return this
   }
 
   forget(): void {
+    if (this.#held !== undefined) heldRecords.delete(this.#held.record)
     this.#held = undefined
   }
 
@@ -266,6 +278,8 @@ class LockAdapter {
         const record = JSON.stringify({ ...this.#owner, nonce: randomUUID(), directory })
         this.#writeRecord(record)
         this.#held = { record, directory }
+        heldRecords.add(record)
+        leftDirectories.delete(directory)
       } catch (error) {
         tidy(() => this.#files.rmdir(path))
         throw error
@@ -289,11 +303,14 @@ class LockAdapter {
 
   /** Also called by the library when the process exits. */
   readonly rmdirSync = (path: string): void => {
-    if (!this.isOurs()) return
-    this.#held = undefined
+    if (this.#held === undefined || !this.isOurs()) return
+    const { directory } = this.#held
+    this.forget()
+    leftDirectories.add(directory)
     // The record goes first: the other way round, the next holder could write its record between the two, and lose it.
     this.#files.unlink(this.#paths.record)
     this.#files.rmdir(path)
+    leftDirectories.delete(directory)
   }
 
   #writeRecord(record: string): void {

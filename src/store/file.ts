@@ -286,6 +286,9 @@ class FileStore implements FileBackend {
       const after = hasChanged ? await file.write(document, before, held) : before
       if (after === null) continue
       this.#remember(after)
+      // A refusal names what stands there now, which a writer that died may have left visible and not durable.
+      if (!hasChanged && verdicts.some((verdict) => verdict !== 'accepted') && file.isRecent(after))
+        await file.makeDurable()
       if (hasChanged) await file.tidyUp(before.document, this.#deleted(before.document, document, group), Date.now())
       for (const [index, commit] of group.entries()) this.#answer(commit, verdicts[index] ?? 'accepted', after.document)
       return true

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
-import { slowStep, step, tidy } from './atomic-write.ts'
+import { slowStep, step, tidy, writeAll } from './atomic-write.ts'
 import { decodeBlank, encodeBlank } from './blank.ts'
 import type { FileOperations } from './file-operations.ts'
 
@@ -29,7 +29,7 @@ interface Journal {
 /** The document that a file holds: its head, or what the journal of an interrupted commit says. Pure. */
 export function settledBytes(bytes: Buffer): Buffer {
   const journal = readJournal(bytes)
-  if (journal === null) return bytes
+  if (journal === null) return withoutTornTail(bytes)
   const head = bytes.subarray(0, journal.start)
   return isOldOrNew(head, journal) ? journal.next : head
 }
@@ -59,7 +59,7 @@ export async function writeInPlace(
         blanked(old, start).subarray(old.byteLength),
         encodeJournal(blanked(old, start), next),
       ])
-      writeAt(files, target, fd, tail, old.byteLength)
+      writeAll(files, target, fd, tail, old.byteLength)
       await slowStep(target, 'fsync', () => files.fsync(fd))
     } catch (error) {
       tidy(() => files.truncate(fd, old.byteLength))
@@ -86,16 +86,25 @@ export function isUnreplaceable(error: unknown): boolean {
   return error.detail.errno === 'EBUSY' || error.detail.errno === 'EXDEV'
 }
 
-async function settle(files: FileOperations, target: string, fd: number, head: Buffer, size: number): Promise<void> {
-  writeAt(files, target, fd, head, 0)
-  await slowStep(target, 'fsync', () => files.fsync(fd))
-  step(target, 'truncate', () => files.truncate(fd, size))
+/**
+ * A power cut can leave a journal of which only the length was written, or some blocks: blanks and NUL bytes behind an
+ * untouched head. No document ends in NUL, so what stands before them is the document.
+ */
+function withoutTornTail(bytes: Buffer): Buffer {
+  let end = bytes.byteLength
+  let hasNul = false
+  for (; end > 0; end--) {
+    const code = bytes[end - 1]
+    if (code === 0) hasNul = true
+    else if (code !== 0x20 && code !== 0x09 && code !== 0x0a && code !== 0x0d) break
+  }
+  return hasNul && end > 0 ? bytes.subarray(0, end) : bytes
 }
 
-function writeAt(files: FileOperations, target: string, fd: number, bytes: Buffer, position: number): void {
-  for (let offset = 0; offset < bytes.byteLength; ) {
-    offset += step(target, 'write', () => files.write(fd, bytes, offset, position + offset))
-  }
+async function settle(files: FileOperations, target: string, fd: number, head: Buffer, size: number): Promise<void> {
+  writeAll(files, target, fd, head, 0)
+  await slowStep(target, 'fsync', () => files.fsync(fd))
+  step(target, 'truncate', () => files.truncate(fd, size))
 }
 
 function encodeJournal(head: Buffer, next: Buffer): Buffer {

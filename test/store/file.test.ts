@@ -353,3 +353,28 @@ describe('a system call that fails', () => {
     expect(foreign).toMatchObject({ type: 'api_key' })
   })
 })
+
+describe('a lock whose release fails', () => {
+  test.each(['unlink', 'rmdir'] as const)(
+    'at %s: the next commit of this process goes on at once',
+    async (operation) => {
+      await write('old')
+      let isArmed = false
+      const files = watchedFiles((name, args) => {
+        if (!isArmed || name !== operation || !String(args[0]).includes('.lock')) return
+        isArmed = false
+        throw systemError('EIO')
+      })
+      const acknowledged: FileOperations = {
+        ...files,
+        async fsyncDirectory(directory) {
+          await files.fsyncDirectory(directory)
+          isArmed = true
+        },
+      }
+      const store = new CredentialStore(fileBackend({ path, files: acknowledged }))
+      for (const value of ['one', 'two', 'three']) await store.update(key, () => apiKey(value))
+      expect(await read()).toBe('three')
+    },
+  )
+})

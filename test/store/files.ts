@@ -47,7 +47,7 @@ export function stoppedBefore(nth: number): { files: FileOperations; wasReached:
 }
 
 /** Somebody who was here and is no more: no process has a number this large. */
-export const deadOwner = { ...thisOwner(), pid: 2 ** 22 + 1, startTime: '1' }
+export const deadOwner = { ...thisOwner(), pid: 2 ** 22 + 1, startTime: '1', instance: 'of a process that is gone' }
 
 export function systemError(code: string): Error {
   return Object.assign(new Error(code), { code })

@@ -36,8 +36,7 @@ describe('after a power cut at any instant, the store says what it acknowledged 
     expect(sum(({ states }) => states)).toBeGreaterThan(30_000)
   })
 
-  // Known: who finds the file there takes its directories for durable, and whoever made them may not have synced them.
-  test.fails(unsyncedDirectory.name, async () => {
+  test(unsyncedDirectory.name, async () => {
     expect(await explore(await record(unsyncedDirectory), 'weak')).toMatchObject(flawless)
   })
 })
