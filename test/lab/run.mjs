@@ -59,6 +59,8 @@ for (const name of chosen) {
   const from = performance.now()
   if (!values.json) process.stderr.write(`${name} …`)
   const { run } = await import(`./attacks/${name}.mjs`)
+  // A process that hangs must not hang the laboratory: without it, whoever waits for it goes on, and says so.
+  const watchdog = setTimeout(() => lab.killAll(), lab.amount(300_000, 90_000))
   try {
     for await (const row of run(lab)) rows.push(row)
   } catch (error) {
@@ -66,6 +68,7 @@ for (const name of chosen) {
       error instanceof NotRun ? { attack: name, notRun: error.message } : { attack: name, broken: String(error.stack) },
     )
   }
+  clearTimeout(watchdog)
   if (!values.json) process.stderr.write(` ${((performance.now() - from) / 1000).toFixed(1)} s\n`)
 }
 lab.figure('the whole run', `${((performance.now() - started) / 1000).toFixed(0)} s, seed ${lab.seed}`)

@@ -125,8 +125,13 @@ export class Lab {
   }
 
   #system(tool, words) {
-    const { status, stderr, error } = spawnSync(tool, words, { encoding: 'utf8' })
-    if (error !== undefined) throw new NotRun(`${tool} is not installed`)
+    const { status, stderr, error } = spawnSync(tool, words, {
+      encoding: 'utf8',
+      timeout: 60_000,
+      killSignal: 'SIGKILL',
+    })
+    if (error?.code === 'ENOENT') throw new NotRun(`${tool} is not installed`)
+    if (error !== undefined) throw new NotRun(`${tool} did not end: ${error.code}`)
     if (status !== 0) throw new NotRun(`${tool} failed: ${stderr.trim().split('\n').at(-1)}`)
   }
 
@@ -219,9 +224,14 @@ export class Lab {
     return results
   }
 
+  /** Ends every process that was started; whoever waits for one hears of it. */
+  killAll() {
+    for (const child of this.children) child.kill('SIGKILL')
+  }
+
   /** Everything that was started, mounted or written. Synchronous: it also runs when the process is going down. */
   clean() {
-    for (const child of this.children) child.kill('SIGKILL')
+    this.killAll()
     for (const path of this.mounts.reverse()) {
       if (spawnSync('umount', [path], { stdio: 'ignore' }).status !== 0)
         spawnSync('umount', ['-l', path], { stdio: 'ignore' })
