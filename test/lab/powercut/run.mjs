@@ -3,6 +3,8 @@
 //   node test/lab/powercut/run.mjs [--states N] [--seconds N] [--fs ext4,xfs,…] [--store authkeep,…] [--seed N]
 //                                  [--commits N] [--dist dist] [--keep directory] [--json]
 //
+// `lost`: an acknowledged commit is missing. `unrecovered`: the store cannot be read. `recovered`: it mended itself, and
+// said so. `unparsable`: another program's JSON parser would have failed, which is no fault as long as the store mends it.
 // authkeep must keep every promise in every state. The other stores are known to be wrong: each must be caught on at
 // least one file system, or the rig itself proves nothing. A seed fixes which cuts are made, not how fast the machine
 // writes; `--keep` saves the first image and the log of what failed, from which disk.c rebuilds exactly that state.
@@ -98,9 +100,9 @@ function say(fs, store, outcome) {
   if (values.json) return console.log(JSON.stringify({ rig: 'powercut', fs, store, seed, ...outcome }))
   if (outcome.skipped !== undefined) return console.log(`powercut ${fs} not run: ${outcome.skipped}`)
   if (outcome.broken !== undefined) return console.log(`powercut ${fs} ${store} broken: ${outcome.broken}`)
-  const { states, lost, unrecovered, recovered, seconds, perSecond, failures } = outcome
-  const numbers = `states=${states} lost=${lost} unrecovered=${unrecovered} recovered=${recovered} seconds=${seconds}`
-  console.log(`powercut ${fs} ${store} ${numbers} perSecond=${perSecond}`)
+  const { failures, ...counts } = outcome
+  const shown = ['states', 'lost', 'unrecovered', 'recovered', 'unparsable', 'seconds', 'perSecond']
+  console.log(`powercut ${fs} ${store} ${shown.map((name) => `${name}=${counts[name]}`).join(' ')}`)
   if (isTrusted(store)) for (const failure of failures) console.log(`  ${JSON.stringify(failure)}`)
 }
 

@@ -79,6 +79,7 @@ function mounter() {
 
 /** What the store makes of one crash state: null when every promise is kept, otherwise what is wrong. */
 async function judge({ acknowledged, started }) {
+  if (existsSync(file) && !isJson(readFileSync(file, 'utf8'))) result.unparsable++
   try {
     // Committing takes longer than looking: now and then.
     const isUsed = isTrusted(store) && result.states % 10 === 0
@@ -90,6 +91,16 @@ async function judge({ acknowledged, started }) {
   }
 }
 
+/** Whether a program that knows nothing of us could use the file as it stands. */
+function isJson(text) {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
 const began = performance.now()
 const records = await record()
 if (type === 'btrfs') run('btrfs', 'device', 'scan', '--forget')
@@ -97,7 +108,7 @@ const recorded = performance.now()
 const promises = promisesOf(records)
 const random = randomFrom(seed)
 const { mount, unmount } = mounter()
-const result = { states: 0, lost: 0, unrecovered: 0, recovered: 0, failures: [] }
+const result = { states: 0, lost: 0, unrecovered: 0, recovered: 0, unparsable: 0, failures: [] }
 for (const cut of cutsIn(records, states, random)) {
   if (performance.now() - began > seconds * 1000) break
   const state = crashState(records, cut, random)
