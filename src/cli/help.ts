@@ -38,8 +38,8 @@ function helpForCommand(command: Command): readonly string[] {
   ]
 }
 
-function usage({ name, takes }: Command): string {
-  return [name, ...takes.map((each) => `<${each}>`)].join(' ')
+function usage({ name, takes, mayOmit = false }: Command): string {
+  return [name, ...takes.map((each) => (mayOmit ? `[${each}]` : `<${each}>`))].join(' ')
 }
 
 function optionRows(options: Readonly<Record<string, Option>>): readonly (readonly [string, string])[] {

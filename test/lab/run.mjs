@@ -4,7 +4,11 @@
 //
 // Run as root on Linux after `npm run build` and, once, test/lab/install.sh. What this machine does not permit is a row
 // "not run". Exit code 1: something was lost or not recovered, or an attack did not even hurt a peer that must lose.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Lab, NotRun } from './attacks/lab.mjs'
@@ -37,18 +41,27 @@ if (inside === undefined) {
   const isPermitted = spawnSync('unshare', [...ways, 'true']).status === 0
   const script = [process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)]
   // A shell as the first process of the namespace collects orphans that have died.
-  const [program, ...words] = isPermitted
-    ? ['unshare', ...ways, 'bash', '-c', '"$@"; exit $?', 'lab', ...script]
-    : script
-  process.on('SIGINT', () => {})
-  const { status } = spawnSync(program, words, {
+  const inNamespaces = ['setpriv', '--pdeathsig', 'KILL', 'unshare', ...ways, 'bash', '-c', '"$@"; exit $?', 'lab']
+  const [program, ...words] = [...(isPermitted ? inNamespaces : []), ...script]
+  const root = mkdtempSync(join(tmpdir(), 'authkeep-lab-'))
+  process.on('exit', () => rmSync(root, { recursive: true, force: true }))
+  const child = spawn(program, words, {
     stdio: 'inherit',
-    env: { ...process.env, AUTHKEEP_LAB_INSIDE: isPermitted ? 'namespaces' : 'nothing' },
+    env: { ...process.env, AUTHKEEP_LAB_INSIDE: isPermitted ? 'namespaces' : 'nothing', AUTHKEEP_LAB_ROOT: root },
   })
-  process.exit(status ?? 1)
+  // Ctrl-C reaches the child by itself. What ends us ends it, and then what it has left is removed.
+  process.on('SIGINT', () => {})
+  for (const signal of /** @type {const} */ (['SIGTERM', 'SIGHUP'])) process.on(signal, () => child.kill('SIGKILL'))
+  const [code] = await once(child, 'close')
+  process.exit(code ?? 1)
 }
 
-const lab = new Lab({ quick: values.quick, seed: Number(values.seed), built: values.dist })
+const lab = new Lab({
+  quick: values.quick,
+  root: process.env['AUTHKEEP_LAB_ROOT'],
+  seed: Number(values.seed),
+  built: values.dist,
+})
 process.on('exit', () => lab.clean())
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) process.on(signal, () => process.exit(130))
 
@@ -94,4 +107,4 @@ if (values.json) {
     faults.length === 0 ? 'Nothing was lost.' : `NOT WELL:\n${faults.map((fault) => `  ${fault}`).join('\n')}`,
   )
 }
-process.exitCode = faults.length === 0 ? 0 : 1
+process.stdout.write('', () => process.exit(faults.length === 0 ? 0 : 1))

@@ -2,7 +2,6 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import * as fs from 'node:fs'
-import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -27,13 +26,16 @@ const repository = fileURLToPath(new URL('../../../', import.meta.url))
 const workers = fileURLToPath(new URL('./workers/', import.meta.url))
 
 export class Lab {
-  /** @param {{ quick: boolean, seed: number, built: string }} options `built`: the library to attack, by default `dist/` */
-  constructor({ quick, seed, built }) {
+  /**
+   * @param {{ root: string, quick: boolean, seed: number, built?: string }} options `root`: an empty directory for all
+   * that is made; `built`: the library to attack, by default `dist/`
+   */
+  constructor({ root, quick, seed, built }) {
     this.quick = quick
     this.seed = seed
     this.built = resolve(built ?? join(repository, 'dist'))
     this.figures = /** @type {[string, string][]} */ ([])
-    this.root = fs.mkdtempSync(join(tmpdir(), 'authkeep-lab-'))
+    this.root = root
     // A child that has put off root must be able to read the code.
     fs.chmodSync(this.root, 0o755)
     this.children = new Set()
@@ -248,6 +250,7 @@ class Worker {
     this.stderr = ''
     this.child = spawn(program, words, {
       stdio: 'pipe',
+      env: { ...process.env, TMPDIR: lab.root },
       ...(uid === undefined ? {} : { uid, gid: uid, groups: [uid] }),
     })
     lab.children.add(this.child)

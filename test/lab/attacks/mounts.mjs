@@ -63,8 +63,10 @@ const cases = [
     kind: 'fuse',
     async check(lab, problems) {
       const below = lab.directory('below')
-      const top = await bindfs(lab, below)
+      const { top, child } = await bindfs(lab, below)
       const result = await works(lab, problems, top)
+      lab.unmount(top)
+      child.kill('SIGKILL')
       if (!fs.existsSync(join(below, 'store', 'auth.json'))) problems.unrecovered.push('nothing arrived below')
       return result
     },
@@ -147,7 +149,7 @@ async function bindfs(lab, below) {
   for (let tries = 0; tries < 100; tries++) {
     if (lab.kindOf(join(top, 'x')).startsWith('fuse')) {
       lab.mounts.push(top)
-      return top
+      return { top, child }
     }
     const reason = await Promise.race([isGone, new Promise((resolve) => setTimeout(resolve, 50, ''))])
     if (reason !== '') throw new NotRun(reason)

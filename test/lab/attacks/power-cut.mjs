@@ -15,7 +15,10 @@ export async function* run(lab) {
     ? ['--states', '150', '--seconds', '30', '--fs', 'ext4']
     : ['--states', '600', '--seconds', '150']
   const words = [rig, '--json', '--seed', String(lab.seed), '--dist', lab.dist, ...limits]
-  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, words, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, TMPDIR: lab.root },
+  })
   lab.children.add(child)
   const closed = once(child, 'close')
   for await (const line of createInterface({ input: child.stdout })) {
