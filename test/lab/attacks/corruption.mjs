@@ -41,6 +41,7 @@ export async function* run(lab) {
       states: verdicts.length,
       lost: count('fewer', 'empty') + (mayBeAdopted ? 0 : count(...adopted)),
       unrecovered: bad.length - count('fewer', 'empty') - (mayBeAdopted ? 0 : count(...adopted)),
+      problems: bad.map(({ verdict, what }) => `${verdict}: ${what}`),
       note: `${tally(verdicts.map(({ verdict }) => verdict))}${
         bad.length > 0
           ? `; ${bad

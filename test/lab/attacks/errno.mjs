@@ -1,89 +1,101 @@
 // Every file-related system call of a commit fails: once, or from there on for good. The caller must get a rejection
-// and the old document, a rejection and the new one (told that it is not known to be durable), or success.
+// and the old document, a rejection that says the new one may not be durable, or success; and can go on afterwards.
 import * as fs from 'node:fs'
 import { constants } from 'node:os'
+import { join } from 'node:path'
 import { inBatches, tally } from './lab.mjs'
-import { rawProblems, reopen, scenarios, stage } from './scenarios.mjs'
+import { rawProblems, reopen, scenarios, stage, staleLockMs } from './scenarios.mjs'
 
 const names = ['ENOSPC', 'EIO', 'EROFS', 'EACCES', 'EDQUOT', 'EMFILE']
 
 /** @param {import('./lab.mjs').Lab} lab */
 export async function* run(lab) {
   for (const scenario of scenarios.slice(0, 3)) {
-    const { run: commit } = await stage(lab, scenario)
-    const { calls, place } = await commit([])
-    fs.rmSync(place, { recursive: true })
-    for (const how of ['once', 'for good']) {
-      const stride = lab.amount(1, 31) * (how === 'once' ? 1 : 3)
+    const staged = await stage(lab, scenario)
+    const { calls } = await staged.run([])
+    for (const how of ['once', 'for-good']) {
+      const stride = lab.amount(1, 11)
       const cases = calls
         .flatMap((_, n) => names.map((name) => ({ nth: n + 1, name })))
         .filter((_, n) => n % stride === 0)
       const results = (
-        await lab.each(inBatches(cases, 8), 2, (batch) => failEach(lab, scenario, commit, batch, how))
+        await lab.each(inBatches(cases, 25), 2, (batch) => failEach(lab, scenario, staged, batch, how))
       ).flat()
-      const lost = results.filter((result) => result.lost.length > 0)
-      const unrecovered = results.filter((result) => result.unrecovered.length > 0)
       const wrong = results.flatMap((r) => [...r.lost, ...r.unrecovered].map((what) => `${what} (${r.at})`))
       yield {
         attack: `errno ${how}: ${scenario.name}`,
         fs: lab.kindOf(lab.root),
         states: results.length,
-        lost: lost.length,
-        unrecovered: unrecovered.length,
-        note: `${tally(results.map(({ outcome }) => outcome))}${wrong.length > 0 ? `; ${tally(wrong)}` : ''}`,
+        lost: results.filter((result) => result.lost.length > 0).length,
+        unrecovered: results.filter((result) => result.unrecovered.length > 0).length,
+        note: `${tally(results.map(({ outcome }) => outcome))}${wrong.length > 0 ? `; ${tally(wrong, 4)}` : ''}`,
+        problems: wrong,
       }
     }
   }
 }
 
-async function failEach(lab, scenario, commit, batch, how) {
-  const runs = []
-  for (const { nth, name } of batch) {
-    const option = how === 'once' ? '--fail' : '--fail-from'
-    // With `again` the process goes on to a second commit, when nothing fails any more.
-    const run = await commit([option, String(nth), String(constants.errno[name])], { again: true })
-    runs.push({ ...run, name, call: run.calls[nth - 1]?.split(' ')[1] ?? 'not reached' })
-  }
+async function failEach(lab, scenario, { template, revisions }, batch, how) {
+  const tracer = await lab.compiled('tracer.c')
+  const place = lab.directory('failing')
+  const log = join(lab.root, `calls-${lab.made++}.log`)
+  const cases = batch.map(({ nth, name }, n) => {
+    const path = join(place, String(n), 'store', 'auth.json')
+    fs.mkdirSync(join(place, String(n)))
+    if (scenario.others.length > 0) fs.cpSync(template, join(path, '..'), { recursive: true })
+    return { path, mark: `begin/${nth}/${constants.errno[name]}/${how}` }
+  })
+  const { key, next } = scenario
+  const worker = lab.worker(
+    'failing-commits.mjs',
+    { cases, key, next, expected: revisions[key] ?? null, staleLockMs },
+    { before: [tracer, '--under', place, '--log', log, '--'] },
+  )
+  const said = []
+  for (const _ of cases) said.push(await worker.next().catch((error) => ({ ended: error.message })))
+  await worker.gone
+  const calls = fs.readFileSync(log, 'utf8').split('begin\n').slice(1)
+  const raw = cases.map(({ path }) => rawProblems(scenario, path))
   const verdicts = await reopen(
     lab,
-    { ...scenario, key: 'p:again-is-judged-below' },
-    runs.map(({ path }) => path),
+    { ...scenario, key: 'p:none' },
+    cases.map(({ path }) => path),
   )
-  return runs.map((run, n) => conclude(scenario, run, verdicts[n]))
+  fs.rmSync(place, { recursive: true })
+  return batch.map(({ nth, name }, n) => {
+    const call = calls[n]?.split('\n')[nth - 1]?.split(' ')[1] ?? 'a call that was not reached'
+    return { ...conclude(scenario, said[n], raw[n], verdicts[n]), at: `${name} at ${call}` }
+  })
 }
 
-function conclude(scenario, { said, stderr, end, place, path, name, call }, verdict) {
-  const lost = rawProblems(scenario, path)
+const typed = ['store_failed', 'write_indeterminate', 'store_busy', 'store_corrupt']
+
+function conclude(scenario, { commit, found, again, stray, ended }, raw, verdict) {
+  if (ended !== undefined) return { outcome: 'crash', lost: [...raw], unrecovered: [`the process ended: ${ended}`] }
+  // The entry that `reopen` is asked for does not exist here: what was changed is judged below.
+  const lost = [...raw, ...verdict.lost.filter((what) => !what.includes('neither'))]
   const unrecovered = [...verdict.unrecovered]
-  // `neither` speaks of an entry that does not exist here.
-  lost.push(...verdict.lost.filter((what) => !what.includes('neither')))
-  const same = (value) => JSON.stringify(said.found) === JSON.stringify(value)
-  const found = same(scenario.next) ? 'new' : same(scenario.old) ? 'old' : 'neither'
-  const error = said.error
+  const value = JSON.stringify(found.value?.value ?? null)
+  const is =
+    value === JSON.stringify(scenario.next) ? 'new' : value === JSON.stringify(scenario.old) ? 'old' : 'neither'
   let outcome
-  if (!('commit' in said)) {
+  if (commit.never) {
     outcome = 'never answered'
-    const cause = stderr.split('\n').find((line) => line.includes('Error')) ?? ''
-    unrecovered.push(`${outcome}, the process ended with ${end} ${cause}`.trim())
-  } else if (said.commit?.ok === true) {
-    outcome = `resolved+${found}`
-    if (found !== 'new') lost.push('silent: resolved and not there')
-  } else if (said.commit !== null) {
-    outcome = 'refused'
-    unrecovered.push(`refused: ${JSON.stringify(said.commit)}`)
+    unrecovered.push(outcome)
+  } else if (commit.value !== undefined) {
+    outcome = commit.value.ok ? `resolved+${is}` : 'refused'
+    if (!commit.value.ok) unrecovered.push('refused')
+    else if (is !== 'new') lost.push('silent: resolved and not there')
   } else {
-    const isTyped = ['store_failed', 'write_indeterminate', 'store_busy', 'store_corrupt'].includes(error.code)
-    outcome = `rejected+${found} ${isTyped ? error.code : 'untyped'}`
-    if (!isTyped) unrecovered.push(`the system's own error reaches the caller`)
-    else if (found === 'new' && error.code !== 'write_indeterminate')
-      unrecovered.push(`${error.code}, but the new document is there`)
-    if (found === 'neither') lost.push('neither old nor new')
+    const { code } = commit.error
+    const isTyped = typed.includes(code)
+    outcome = `rejected+${is} ${isTyped ? code : 'untyped'}`
+    if (!isTyped) unrecovered.push(`the system's own error reaches the caller: ${code}`)
+    else if (is === 'new' && code !== 'write_indeterminate') unrecovered.push(`${code}, but the new document is there`)
+    if (is === 'neither') lost.push(`neither old nor new: ${found.error?.message ?? value}`)
   }
-  if (said.again?.ok !== true && 'commit' in said) {
-    unrecovered.push(
-      end === 'exit 0' ? 'the next commit of this process fails' : 'the next commit of this process is never answered',
-    )
-  }
-  fs.rmSync(place, { recursive: true })
-  return { outcome, lost, unrecovered, at: `${name} at ${call}` }
+  if (again.value?.ok !== true)
+    unrecovered.push(`its next commit: ${again.never ? 'never answered' : (again.error?.code ?? 'refused')}`)
+  if (stray) unrecovered.push('an unhandled rejection')
+  return { outcome, lost, unrecovered }
 }

@@ -50,7 +50,8 @@ export async function* run(lab) {
       states: results.length,
       lost: lost.length,
       unrecovered: unrecovered.length,
-      note: `at ${nths.length} of ${whole.calls.length} calls; then ${tally(results.map(({ is }) => is))}${wrong.length > 0 ? `; ${tally(wrong)}` : ''}`,
+      note: `at ${nths.length} of ${whole.calls.length} calls; then ${tally(results.map(({ is }) => is))}${wrong.length > 0 ? `; ${tally(wrong, 4)}` : ''}`,
+      problems: wrong,
     }
   }
   lab.figure('kill points', String(points))

@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url'
  * @property {number} lost how many of them lost something that had been acknowledged, or nearly: anything torn or silent
  * @property {number} unrecovered how many of them needed a person, or left something behind
  * @property {string} note
+ * @property {string[]} [problems] everything that was wrong, for `--json`
  * @property {string} [subject] who was attacked, where it is not authkeep: then losing is the expected result
  * @property {boolean} [mustLose] an attack that does not hurt this subject proves nothing
  */
@@ -317,14 +318,13 @@ export function median(numbers) {
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
 }
 
-/** `text 3, other 1`, the most frequent first. */
-export function tally(words) {
+/** `text 3, other 1`, the most frequent first, no more than `most` of them. */
+export function tally(words, most = 6) {
   const counts = new Map()
   for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1)
-  return [...counts]
-    .sort((a, b) => b[1] - a[1])
-    .map(([word, count]) => `${word} ${count}`)
-    .join(', ')
+  const sorted = [...counts].sort((a, b) => b[1] - a[1]).map(([word, count]) => `${word} ${count}`)
+  const rest = sorted.length > most ? [`and ${sorted.length - most} more kinds (--json has all)`] : []
+  return [...sorted.slice(0, most), ...rest].join(', ')
 }
 
 /** A list cut into pieces. */

@@ -264,7 +264,7 @@ async function killedSingle(lab, problems) {
     }
     const words = ['--under', dirname(inside), '--log', log, '--kill', String(nth)]
     spawnSync(tracer, [...words, '--', process.execPath, script, JSON.stringify(options)])
-    return { path, inside, calls: fs.readFileSync(log, 'utf8').trim().split('\n').slice(0, -1) }
+    return { path, inside, calls: fs.readFileSync(log, 'utf8').trim().split('\n').slice(1, -1) }
   }
   const { calls, inside: first } = once(0)
   lab.unmount(first)

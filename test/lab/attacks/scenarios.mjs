@@ -82,7 +82,11 @@ export async function stage(lab, scenario) {
         (_, stdout, stderr) => resolve({ stdout, stderr }),
       )
     })
-    const calls = fs.readFileSync(log, 'utf8').trim().split('\n')
+    const calls = fs
+      .readFileSync(log, 'utf8')
+      .trim()
+      .split('\n')
+      .filter((line) => line !== 'begin')
     fs.unlinkSync(log)
     const said = Object.assign(
       {},
@@ -115,7 +119,7 @@ export async function stage(lab, scenario) {
     if (!readdirSync(dirname(path)).includes('auth.json.lock')) throw new Error('the dead holder left no lock')
   }
 
-  return { run }
+  return { run, template, revisions }
 }
 
 /** What an independent eye sees in the directory: problems of the file itself, before anybody repairs anything. */

@@ -1,10 +1,12 @@
 // Runs a program and counts, over all of its threads, the system calls that touch files below one directory. The nth
 // of them can be the one at which the whole process is killed, or can fail with an errno; it is then not carried out.
 //
-//   tracer --under DIR --log FILE [--kill N | --fail N ERRNO | --fail-from N ERRNO] -- program argument...
+//   tracer --under DIR --log FILE [--kill N] -- program argument...
 //
-// Counting runs between two marks of the program itself: access(2) of /authkeep-lab/begin and of /authkeep-lab/end.
-// The log has a line "n name path" for each counted call and at last "exit CODE" or "signal NUMBER".
+// Counting runs between two marks of the program itself: access(2) of /authkeep-lab/begin and of /authkeep-lab/end. A
+// program that tries many things says itself what is to fail: /authkeep-lab/begin/N/ERRNO/once (or "for-good").
+// The log has a line "begin" for each first mark, "n name path" for each counted call, and at last "exit CODE" or
+// "signal NUMBER".
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>
@@ -125,11 +127,6 @@ int main(int count, char **words) {
     if (strcmp(words[at], "--under") == 0) under = words[++at];
     else if (strcmp(words[at], "--log") == 0) logPath = words[++at];
     else if (strcmp(words[at], "--kill") == 0) killAt = atol(words[++at]);
-    else if (strncmp(words[at], "--fail", 6) == 0) {
-      isForGood = strcmp(words[at], "--fail-from") == 0;
-      failAt = atol(words[++at]);
-      error = atol(words[++at]);
-    }
   }
   FILE *log = logPath == NULL ? NULL : fopen(logPath, "w");
   if (under == NULL || log == NULL || at + 1 >= count) {
@@ -175,7 +172,13 @@ int main(int count, char **words) {
         while (call < callCount && calls[call].number != (long)registers.orig_rax) call++;
         char path[PATH_MAX] = "";
         if (call < callCount) pathOf(thread, &registers, calls[call].shape, under, path);
-        if (strcmp(path, "/authkeep-lab/begin") == 0) isCounting = 1;
+        if (strncmp(path, "/authkeep-lab/begin", 19) == 0) {
+          isCounting = 1;
+          seen = 0;
+          char how[16] = "";
+          if (sscanf(path + 19, "/%ld/%ld/%15s", &failAt, &error, how) == 3) isForGood = strcmp(how, "for-good") == 0;
+          fprintf(log, "begin\n");
+        }
         else if (strcmp(path, "/authkeep-lab/end") == 0) isCounting = 0;
         else if (isCounting && isBelow(path, under)) {
           seen++;
