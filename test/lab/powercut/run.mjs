@@ -5,6 +5,7 @@
 //
 // `lost`: an acknowledged commit is missing. `unrecovered`: the store cannot be read. `recovered`: it mended itself, and
 // said so. `unparsable`: another program's JSON parser would have failed, which is no fault as long as the store mends it.
+// `unmountable`: a torn write was too much for the file system itself; the same cut was judged with that write whole.
 // authkeep must keep every promise in every state. The other stores are known to be wrong: each must be caught on at
 // least one file system, or the rig itself proves nothing. A seed fixes which cuts are made, not how fast the machine
 // writes; `--keep` saves the first image and the log of what failed, from which disk.c rebuilds exactly that state.
@@ -101,7 +102,7 @@ function say(fs, store, outcome) {
   if (outcome.skipped !== undefined) return console.log(`powercut ${fs} not run: ${outcome.skipped}`)
   if (outcome.broken !== undefined) return console.log(`powercut ${fs} ${store} broken: ${outcome.broken}`)
   const { failures, ...counts } = outcome
-  const shown = ['states', 'lost', 'unrecovered', 'recovered', 'unparsable', 'seconds', 'perSecond']
+  const shown = ['states', 'lost', 'unrecovered', 'recovered', 'unparsable', 'unmountable', 'seconds', 'perSecond']
   console.log(`powercut ${fs} ${store} ${shown.map((name) => `${name}=${counts[name]}`).join(' ')}`)
   if (isTrusted(store)) for (const failure of failures) console.log(`  ${JSON.stringify(failure)}`)
 }
