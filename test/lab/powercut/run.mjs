@@ -31,7 +31,7 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 })
-const [states, seconds, commits, seed] = [values.states, values.seconds, values.commits, values.seed].map(Number)
+const [states, budget, commits, seed] = [values.states, values.seconds, values.commits, values.seed].map(Number)
 const keep = values.keep === undefined ? undefined : resolve(values.keep)
 process.env['POWERCUT_LIBRARY'] = pathToFileURL(resolve(values.dist, 'index.js')).href
 const scratch = mkdtempSync(join(tmpdir(), 'powercut-'))
@@ -83,7 +83,7 @@ const namespaces = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc'
 function trial(options) {
   const script = new URL('trial.mjs', import.meta.url).pathname
   return new Promise((resolve) => {
-    const args = [...namespaces, process.execPath, script, JSON.stringify({ ...options, disk, seed, commits, keep })]
+    const args = [...namespaces, process.execPath, script, JSON.stringify({ ...options, disk, seed, keep })]
     const child = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'pipe'] })
     running.add(child)
     const [output, errors] = [[], []]
@@ -128,7 +128,6 @@ if (!values.json) console.log(`powercut seed=${seed}`)
 const trials = values.fs.split(',').flatMap((fs) => {
   const skipped = missing(fileSystems[fs])
   if (skipped !== null) say(fs, 'all', { skipped })
-  // A wrong store shows soon.
   return skipped === null ? wanted.map((store) => ({ store, fs, share: isTrusted(store) ? 1 : 1 / 4 })) : []
 })
 const lanes = availableParallelism()
@@ -139,11 +138,10 @@ await Promise.all(
   Array.from({ length: lanes }, async () => {
     for (let next = trials.shift(); next !== undefined; next = trials.shift()) {
       const { store, fs, share } = next
-      const limits = {
-        states: isTrusted(store) ? states : Math.max(300, states * share),
-        seconds: (seconds * lanes * share) / shares,
-      }
-      const outcome = await trial({ store, fs, ...limits })
+      // A wrong store shows soon, or else needs many chances: some have to be hit within a fraction of a millisecond.
+      const limits = isTrusted(store) ? { states, commits } : { states: 900, commits: commits * 2, enough: 50 }
+      const seconds = (budget * lanes * share) / shares
+      const outcome = await trial({ store, fs, seconds, ...limits })
       say(fs, store, outcome)
       if (outcome.broken !== undefined) isFailed = true
       else if (outcome.lost + outcome.unrecovered > 0) caught.add(store)

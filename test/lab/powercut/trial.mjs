@@ -9,7 +9,7 @@ import { crashState, cutsIn, promisesOf, randomFrom, readLog } from './cuts.mjs'
 import { fileSystems } from './file-systems.mjs'
 import { isTrusted, valueAt } from './stores.mjs'
 
-const { store, fs, disk, seed, states, commits, seconds, keep } = JSON.parse(process.argv[2])
+const { store, fs, disk, seed, states, commits, seconds, enough = Infinity, keep } = JSON.parse(process.argv[2])
 const { type, megabytes, mkfs, options } = fileSystems[fs]
 // When our parent is gone, so are we.
 process.stdin.on('end', () => process.exit(1)).resume()
@@ -110,7 +110,7 @@ const random = randomFrom(seed)
 const { mount, unmount } = mounter()
 const result = { states: 0, lost: 0, unrecovered: 0, recovered: 0, unparsable: 0, unmountable: 0, failures: [] }
 for (const cut of cutsIn(records, states, random)) {
-  if (performance.now() - began > seconds * 1000) break
+  if (performance.now() - began > seconds * 1000 || result.lost + result.unrecovered >= enough) break
   const state = crashState(records, cut, random)
   let refusal = await mount(`${state.flushed} ${state.kept}`)
   if (refusal !== null && state.kept.includes('.')) {
