@@ -3,7 +3,9 @@ import { mkdir, readFile, rmdir } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Fault } from '../../examples/server/faults.ts'
+import { Secret } from '../../src/credential.ts'
 import { AuthkeepError } from '../../src/errors.ts'
+import { apiKeyFlow } from '../../src/grant/api-key.ts'
 import type { StoreBackend } from '../../src/store/backend.ts'
 import { fileBackend } from '../../src/store/file.ts'
 import { openStore } from '../../src/store/store.ts'
@@ -284,5 +286,56 @@ describe('a store that fails after the token was sent', () => {
     } finally {
       await stage.stop()
     }
+  })
+})
+
+describe('what else there is to hold on to', () => {
+  let stage: Stage
+  beforeEach(async () => {
+    stage = await setStage()
+    await stage.login()
+    stage.server.reset()
+  })
+  afterEach(() => stage.stop())
+
+  test('a spare refresh token gets one try when the primary is refused', async () => {
+    const { grant } = await stage.credential()
+    if (grant.refreshToken === null) throw new Error('no refresh token')
+    const spare = { refreshToken: grant.refreshToken, obtainedAt: grant.obtainedAt }
+    await stage.store.update(key, (current) =>
+      current?.type === 'oauth'
+        ? { ...current, grant: { ...current.grant, refreshToken: new Secret('never issued'), spare } }
+        : undefined,
+    )
+    await stage.expire()
+    expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+    expect((await stage.credential()).grant.spare).toBeUndefined()
+    expect(stage.server.counts().token['refresh_token']).toBe(2)
+  })
+
+  test('a token close to its end, with nothing to renew it, is served to its end', async () => {
+    await stage.store.update(key, (current) =>
+      current?.type === 'oauth'
+        ? {
+            ...current,
+            grant: { ...current.grant, refreshToken: null },
+            tokens: current.tokens.map((token) => ({ ...token, obtainedAt: 1, expiresAt: Date.now() + 20_000 })),
+          }
+        : undefined,
+    )
+    expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+    await stage.expire()
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({
+      code: 'authorization_required',
+      detail: { reason: 'no_refresh_token' },
+    })
+  })
+
+  test('an API key does not take the place of a login', async () => {
+    const login = await stage.credential()
+    await expect(stage.broker.authorize({ provider: 'demo' }, apiKeyFlow({ key: 'sk-key' }))).rejects.toMatchObject({
+      code: 'account_ambiguous',
+    })
+    expect(await stage.credential()).toEqual(login)
   })
 })

@@ -1,0 +1,142 @@
+import { describe, expect, test } from 'vitest'
+import { type ApiKeyCredential, Secret } from '../../src/credential.ts'
+import { AuthkeepError } from '../../src/errors.ts'
+import { memoryBackend, type StoreBackend } from '../../src/store/backend.ts'
+import { CredentialStore, openStore } from '../../src/store/store.ts'
+
+const key = { provider: 'counter', account: 'default' }
+const count = (value: number): ApiKeyCredential => ({ type: 'api_key', ...key, key: new Secret(String(value)) })
+
+async function add(store: CredentialStore): Promise<void> {
+  await store.update(key, (current) => count(current?.type === 'api_key' ? Number(current.key.reveal()) + 1 : 1))
+}
+
+async function value(store: CredentialStore): Promise<string | undefined> {
+  const credential = await store.read(key)
+  return credential?.type === 'api_key' ? credential.key.reveal() : undefined
+}
+
+/** A backend whose answer to the `nth` commit is lost, before or after it was carried out. */
+function losing(
+  backend: StoreBackend,
+  nth: number,
+  moment: 'before' | 'after',
+  between?: () => Promise<void>,
+): StoreBackend {
+  let commits = 0
+  return {
+    ...backend,
+    async commit(changes) {
+      if (++commits !== nth) return backend.commit(changes)
+      if (moment === 'after') await backend.commit(changes)
+      await between?.()
+      throw new AuthkeepError('write_indeterminate', { key: changes[0]?.key ?? '' })
+    },
+  }
+}
+
+describe('an answer that is lost in the middle of a commit', () => {
+  test.each(['before', 'after'] as const)('%s it was carried out: the change is made exactly once', async (moment) => {
+    const store = new CredentialStore(losing(memoryBackend(), 2, moment))
+    for (let n = 0; n < 3; n++) await add(store)
+    expect(await value(store)).toBe('3')
+  })
+
+  test('and somebody else commits in between: both changes are there', async () => {
+    const backend = memoryBackend()
+    const other = new CredentialStore(backend)
+    const store = new CredentialStore(losing(backend, 1, 'before', () => add(other)))
+    await add(store)
+    expect(await value(store)).toBe('2')
+  })
+
+  test('of a delete is settled too', async () => {
+    const store = new CredentialStore(losing(memoryBackend(), 2, 'after'))
+    await add(store)
+    await store.update(key, () => null)
+    expect(await value(store)).toBeUndefined()
+  })
+})
+
+describe('a store', () => {
+  test('changes several entries together or not at all', async () => {
+    const store = await openStore({ backend: memoryBackend() })
+    const keys = ['a', 'b'].map((account) => ({ provider: 'p', account }))
+    const entry = (account: string): ApiKeyCredential => ({
+      type: 'api_key',
+      provider: 'p',
+      account,
+      key: new Secret('k'),
+    })
+    await store.updateAll(
+      keys,
+      () =>
+        new Map([
+          ['p:a', entry('a')],
+          ['p:b', entry('b')],
+        ]),
+    )
+    expect((await store.list()).map(({ account }) => account)).toEqual(['a', 'b'])
+    const refused = store.updateAll(
+      keys,
+      () =>
+        new Map([
+          ['p:a', null],
+          ['p:c', entry('c')],
+        ]),
+    )
+    await expect(refused).rejects.toThrow(TypeError)
+    expect((await store.list()).length).toBe(2)
+  })
+
+  test('refuses what it could not read again, and stays as it was', async () => {
+    const store = await openStore({ backend: memoryBackend() })
+    await add(store)
+    const wrong = { ...count(2), key: 7 } as unknown as ApiKeyCredential
+    await expect(store.update(key, () => wrong)).rejects.toThrow(TypeError)
+    await expect(store.update(key, () => ({ ...count(2), account: 'other' }))).rejects.toThrow(TypeError)
+    await expect(store.read({ provider: 'a:b', account: 'x' })).rejects.toThrow(TypeError)
+    expect(await value(store)).toBe('1')
+  })
+
+  test('undefined leaves an entry, null deletes it', async () => {
+    const store = await openStore({ backend: memoryBackend() })
+    await add(store)
+    expect(await store.update(key, () => undefined)).toMatchObject({ type: 'api_key' })
+    expect(await store.update(key, () => null)).toBeNull()
+    expect(await store.read(key)).toBeNull()
+  })
+
+  test('a listener that throws fails no commit', async () => {
+    const store = await openStore({ backend: memoryBackend() })
+    const thrown: unknown[] = []
+    const listeners = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    process.once('uncaughtException', (error) => thrown.push(error))
+    try {
+      store.watch(() => {
+        throw new Error('the listener')
+      })
+      await add(store)
+      await new Promise((resolve) => setImmediate(resolve))
+    } finally {
+      for (const listener of listeners) process.on('uncaughtException', listener)
+    }
+    expect(await value(store)).toBe('1')
+    expect(thrown).toHaveLength(1)
+  })
+
+  test('waiting can be aborted, and ends when the entry changes', async () => {
+    const store = await openStore({ backend: memoryBackend() })
+    await add(store)
+    const seen = await store.read(key)
+    const controller = new AbortController()
+    const waiting = store.waitForChange(key, seen, { timeoutMs: 20_000, signal: controller.signal })
+    controller.abort(new Error('enough'))
+    await expect(waiting).rejects.toThrow('enough')
+    const other = store.waitForChange(key, await store.read(key), { timeoutMs: 20_000 })
+    await add(store)
+    await other
+    await store.waitForChange(key, count(99), { timeoutMs: 20_000 })
+  })
+})
