@@ -38,10 +38,12 @@ export class Scratch {
         if (done) throw new Error(`${program} has ended`)
         return value
       },
+      /** Lets it end by itself, or kills it. */
       end: async (signal) => {
         this.#processes.delete(one)
-        child.stdin.destroy()
-        if (signal !== undefined) child.kill(signal)
+        // One that is to be killed must not see its input end first: it would leave in good order.
+        if (signal === undefined) child.stdin.destroy()
+        else child.kill(signal)
         await gone
       },
     }

@@ -38,10 +38,12 @@ async function leaseTaken(stage, beside) {
   holder.say('go')
   await holder.hear()
   beside.say('go')
-  return fromKillTo(holder, async () => {
-    const answer = JSON.parse(await beside.hear())
-    if (answer.token === undefined) throw new Error(`no token: ${answer.error}`)
-  })
+  return fromKillTo(holder, () => tokenOf(beside))
+}
+
+async function tokenOf(process) {
+  const answer = JSON.parse(await process.hear())
+  if (answer.token === undefined) throw new Error(`no token: ${answer.error}`)
 }
 
 async function lockTakenByHand(stage) {
@@ -51,7 +53,7 @@ async function lockTakenByHand(stage) {
   holder.say('go')
   await holder.hear()
   beside.say('go')
-  const taken = await fromKillTo(holder, () => beside.hear())
+  const taken = await fromKillTo(holder, () => tokenOf(beside))
   await beside.end()
   return taken
 }
