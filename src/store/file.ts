@@ -86,6 +86,7 @@ class FileStore implements FileBackend {
   #open: Opened | undefined
   #snapshot: Snapshot | undefined
   #working: Promise<void> | undefined
+  #turn: Promise<unknown> = Promise.resolve()
   #isClosed = false
 
   constructor(options: FileBackendOptions) {
@@ -133,6 +134,7 @@ class FileStore implements FileBackend {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#working
+    await this.#turn
   }
 
   onEvent(listener: (event: StoreEvent) => void): Disposable {
@@ -336,7 +338,14 @@ class FileStore implements FileBackend {
     })
   }
 
-  async #underLock<T>(run: (file: DocumentFile, held: HeldLock) => Promise<T>): Promise<T> {
+  /** One at a time in this process, too: a reader that recovers and a commit would take each other's lock for lost. */
+  #underLock<T>(run: (file: DocumentFile, held: HeldLock) => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(() => this.#withLock(run))
+    this.#turn = mine.catch(() => undefined)
+    return mine
+  }
+
+  async #withLock<T>(run: (file: DocumentFile, held: HeldLock) => Promise<T>): Promise<T> {
     const opened = this.#opened()
     const { file, lock } = opened
     step(this.path, 'mkdir', () => this.#files.makeDirectories(dirname(file.target)))

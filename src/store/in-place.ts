@@ -6,7 +6,8 @@ import type { FileOperations } from './file-operations.ts'
 
 /*
  * A file that is mounted by itself cannot be replaced. So the new document goes behind the old one first, spelled in
- * JSON white space: at every instant any JSON reader sees a complete old or new document, and the inode stays.
+ * JSON white space. Whenever the writer may die, any JSON reader sees a complete old or new document; after a power cut
+ * that is promised for `settledBytes` only, because a file system may show a size before it has the data.
  *
  *     head, blanks up to `start` | new document, hashes of the head's blocks | trailer
  *
@@ -15,7 +16,10 @@ import type { FileOperations } from './file-operations.ts'
 
 const magic = 'AKJ1'
 const trailerBytes = 4 + 4 + 4 + 32
+/** What a disk writes whole. */
 const blockBytes = 512
+/** What file systems write whole: cutting a file elsewhere would blank the rest of its last page before the size changes. */
+const pageBytes = 4096
 const hashBytes = 8
 
 interface Journal {
@@ -52,8 +56,11 @@ export async function writeInPlace(
     const old = settledBytes(current)
     const left = readJournal(current)
     // An interrupted commit is completed first: its journal is all there is until its head is whole.
-    if (left !== null) await settle(files, target, fd, blanked(old, left.start), old.byteLength)
-    const start = Math.ceil(Math.max(old.byteLength, next.byteLength) / blockBytes) * blockBytes
+    if (left !== null) {
+      const size = Math.min(left.start, inPages(old.byteLength))
+      await settle(files, target, fd, blanked(old, left.start), size)
+    }
+    const start = inPages(Math.max(old.byteLength, next.byteLength))
     try {
       const tail = Buffer.concat([
         blanked(old, start).subarray(old.byteLength),
@@ -65,7 +72,7 @@ export async function writeInPlace(
       tidy(() => files.truncate(fd, old.byteLength))
       throw error
     }
-    await settle(files, target, fd, blanked(next, start), next.byteLength).catch((error: unknown) => {
+    await settle(files, target, fd, blanked(next, start), inPages(next.byteLength)).catch((error: unknown) => {
       // The journal is durable and stays: the next reader sees the new document, the next writer completes it.
       if (!isAuthkeepError(error, 'store_failed')) throw error
     })
@@ -138,6 +145,10 @@ function isOldOrNew(head: Buffer, { next, start, oldBlocks }: Journal): boolean 
     const before = oldBlocks.subarray(index * hashBytes, (index + 1) * hashBytes)
     return after[index]?.equals(block) === true || shortHash(block).equals(before)
   })
+}
+
+function inPages(bytes: number): number {
+  return Math.ceil(bytes / pageBytes) * pageBytes
 }
 
 function blanked(document: Buffer, length: number): Buffer {

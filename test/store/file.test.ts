@@ -212,6 +212,21 @@ describe('a file that was damaged', () => {
     expect(await read()).toBeUndefined()
   })
 
+  test('is recovered once, whoever asks at the same time, and a commit goes on beside it', async () => {
+    await write('one')
+    await truncate(path)
+    const store = await openStore({ path })
+    const events: StoreEvent[] = []
+    store.watch((event) => events.push(event))
+    const other = { provider: 'other', account: 'default' }
+    await Promise.all([
+      ...Array.from({ length: 8 }, () => store.read(key)),
+      store.update(other, () => ({ ...apiKey('two'), ...other })),
+    ])
+    expect(events.filter(({ type }) => type === 'recovered')).toHaveLength(1)
+    expect((await store.list()).length).toBe(2)
+  })
+
   test('keeps the newest five of the damaged files', async () => {
     for (let round = 0; round < 7; round++) {
       await write(`value ${round}`)

@@ -61,7 +61,7 @@ describe('a file that is mounted by itself', () => {
     expect(store.exclusion).toBe('none')
     expect((await stat(path)).ino).toBe(ino)
     expect(await readdir(directory)).toEqual(['auth.json'])
-    expect((await readFile(path, 'utf8')).trimEnd().length + 1).toBe((await stat(path)).size)
+    expect((await stat(path)).size).toBe(4096)
   })
 
   test('is found out by the first rename, where the system does not tell', async () => {
@@ -192,4 +192,24 @@ describe('white space that carries bytes', () => {
       }),
     )
   })
+})
+
+test('a journal left by a long document does not hide the one of a short successor', async () => {
+  await open().update(key, () => apiKey('long '.repeat(3_000)))
+  const stopped = open(
+    mounted((operation, args) => {
+      if (operation === 'write' && args[3] === 0 && String(args[1]).includes('short-1')) throw new Stopped()
+    }),
+  )
+  await stopped.update(key, () => apiKey('short-1')).catch(() => undefined)
+  expect(await read()).toBe('short-1')
+  let writesAtHead = 0
+  const again = open(
+    mounted((operation, args) => {
+      if (operation === 'write' && args[3] === 0 && ++writesAtHead === 2) throw new Stopped()
+    }),
+  )
+  await again.update(key, () => apiKey('short-2')).catch(() => undefined)
+  expect(writesAtHead).toBe(2)
+  expect(await read()).toBe('short-2')
 })
