@@ -158,5 +158,12 @@ export function keyName(key: CredentialKey): string {
 /** The inverse of `keyName`. */
 export function parseKeyName(name: string): CredentialKey {
   const colon = name.indexOf(':')
+  if (colon === -1) return { provider: name, account: '' }
   return { provider: name.slice(0, colon), account: name.slice(colon + 1) }
+}
+
+/** The state of the refresh token that is stored: what was noted about another one says nothing about it. */
+export function stateOf(grant: Grant): Grant['state'] {
+  if (grant.refreshToken === null || grant.stateFor === undefined) return grant.state
+  return grant.stateFor === fingerprint(grant.refreshToken) ? grant.state : 'live'
 }

@@ -31,9 +31,12 @@ export function vitality(owner: Owner, observer: Owner = thisOwner()): 'alive' |
     owner.bootId === observer.bootId &&
     owner.pidNamespace === observer.pidNamespace
   if (!comparable) return 'unknown'
-  if (process.platform !== 'linux') return isRunning(owner.pid) ? 'alive' : 'dead'
-  const found = processStart(owner.pid)
-  if (found === null || found.zombie) return 'dead'
+  if (!isRunning(owner.pid)) return 'dead'
+  if (process.platform !== 'linux') return 'alive'
+  // On Linux the namespace decides what a number means, and without /proc a number may have been given to another.
+  const found = owner.pidNamespace === null ? null : processStart(owner.pid)
+  if (found === null) return 'unknown'
+  if (found.zombie) return 'dead'
   return owner.startTime === null || owner.startTime === found.startTime ? 'alive' : 'dead'
 }
 

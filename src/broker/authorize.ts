@@ -65,7 +65,9 @@ function oauthCredential(
   now: number,
 ): OAuthCredential {
   const { token } = answer
-  const { refreshToken } = token
+  // Some servers send a refresh token at the first consent only: the one that this person has is still good.
+  const isSamePerson = token.subject !== null && token.subject === before?.subject
+  const refreshToken = token.refreshToken ?? (isSamePerson ? before.grant.refreshToken : null)
   return withToken(
     {
       type: 'oauth',
@@ -98,5 +100,5 @@ function isSameHolder(current: Credential, answer: GrantAnswer): boolean {
   if (current.type !== answer.type) return false
   if (current.type !== 'oauth' || answer.type !== 'oauth') return true
   const { subject } = answer.token
-  return current.subject === null || subject === null || current.subject === subject
+  return current.subject === null || current.subject === subject
 }

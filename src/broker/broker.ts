@@ -121,6 +121,7 @@ export class TokenBroker {
     const name = cacheName(target, options)
     const cached = name === undefined ? undefined : this.#cache.fresh(name, this.#now())
     if (cached !== undefined && !this.#isClosed) return cached
+    options.signal?.throwIfAborted()
     return abortable(this.#getToken(target, options, name), options.signal)
   }
 
@@ -184,7 +185,7 @@ export class TokenBroker {
   async explain(target: Target, options: { readonly account?: string } = {}): Promise<Explanation> {
     this.#assertOpen()
     const { explainRoutes, explainUnknown } = await import('./explain.ts')
-    const label = typeof target === 'string' || target instanceof URL ? String(target) : target.provider
+    const label = labelOf(target)
     try {
       const routes = routesTo(target, this.#providers, options.account)
       return await explainRoutes(label, routes, this.#store, (route) => this.#moment(route.provider, {}, this.#now()))
@@ -278,16 +279,17 @@ export class TokenBroker {
     const refresher = await this.#loadRefresher()
     let served: readonly string[] | undefined
     for (;;) {
-      await refresher.flush(key)
       const credential = await readCredential(this.#store, key)
       const moment = this.#moment(provider, flight.options, flight.startedAt)
       const decision = decide(credential, requirement, moment)
       if (decision.action === 'use') return present(decision.token, credential, route)
       try {
+        await refresher.flush(key)
         if (decision.action === 'authorize') throw decision.error
         if (decision.action !== 'refresh' || credential.type !== 'oauth') throw new TypeError('nothing to refresh')
         if (served !== undefined) throw this.#notServed(credential, requirement, served, provider)
         const verdict = refresher.judge(credential, provider)
+        this.#assertOpen()
         if (verdict.kind === 'wait') {
           const timeoutMs = Math.min(verdict.forMs, lookAtHolderEveryMs)
           await this.#store.waitForChange(key, credential, { timeoutMs })
@@ -358,6 +360,14 @@ export class TokenBroker {
   }
 }
 
+/** A target for people: never the query of a URL, or the password in it. */
+function labelOf(target: Target): string {
+  if (typeof target === 'object' && !(target instanceof URL)) return target.provider
+  if (!URL.canParse(String(target))) return 'no URL'
+  const { origin, pathname } = new URL(target)
+  return `${origin}${pathname}`
+}
+
 /** From when on a token is too close to its end to be handed out without a decision, Unix milliseconds. */
 function needsDecisionAt(token: Usable): number {
   if (token.expiresAt === null) return Infinity
@@ -379,7 +389,7 @@ function cacheName(target: Target, options: GetTokenOptions): string | undefined
 }
 
 function flightName({ route, options }: Flight): string {
-  const { scopes, resource } = route.requirement
+  const { scopes, resource, endpoint } = route.requirement
   const rejected = options.rejected === undefined ? null : fingerprint(new Secret(options.rejected))
-  return JSON.stringify([route.provider.id, scopes, resource, options.minTtlMs ?? null, rejected])
+  return JSON.stringify([route.provider.id, endpoint, scopes, resource, options.minTtlMs ?? null, rejected])
 }

@@ -16,6 +16,11 @@ export function holds(credential: OAuthCredential, refreshToken: Secret): boolea
   return credential.grant.refreshToken?.reveal() === refreshToken.reveal()
 }
 
+/** Whether what is known of the refresh token is what a decision was made on. */
+export function isSameJudgement({ grant: a }: OAuthCredential, { grant: b }: OAuthCredential): boolean {
+  return a.state === b.state && a.stateFor === b.stateFor && a.replays === b.replays && a.doubtSince === b.doubtSince
+}
+
 /** Whether the entry still carries this lease. */
 export function isHolder(credential: Credential | null, lease: Lease): credential is OAuthCredential {
   return credential?.type === 'oauth' && credential.lease?.id === lease.id

@@ -1,4 +1,4 @@
-import { type Credential, fingerprint, type Grant, type OAuthCredential, type Secret } from '../credential.ts'
+import { type Credential, type OAuthCredential, type Secret, stateOf } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
@@ -139,12 +139,6 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
   return { action: 'refresh', scopes: narrowed(requirement, moment), resource, isReplay: state === 'in_doubt' }
 }
 
-/** The state of the refresh token that is stored: what was noted about another one says nothing about it. */
-export function stateOf(grant: Grant): Grant['state'] {
-  if (grant.refreshToken === null || grant.stateFor === undefined) return grant.state
-  return grant.stateFor === fingerprint(grant.refreshToken) ? grant.state : 'live'
-}
-
 /**
  * A refresh token in doubt may be sent once more: while the server declares that it forgives (a grace window, counted
  * from the first claim), or when no access token lives that a server with reuse detection could take away.
@@ -152,7 +146,9 @@ export function stateOf(grant: Grant): Grant['state'] {
 function mayReplay({ grant, tokens }: OAuthCredential, { now, provider }: Moment): boolean {
   if (grant.replays > 0) return false
   const rotation = provider.refresh?.rotation ?? 'strict'
-  if (typeof rotation === 'object' && now < (grant.doubtSince ?? 0) + rotation.graceMs) return true
+  const since = grant.doubtSince ?? 0
+  // A clock that was set back must not open a window that had closed.
+  if (typeof rotation === 'object' && now >= since && now < since + rotation.graceMs) return true
   return tokens.every(({ expiresAt }) => expiresAt !== null && expiresAt <= now)
 }
 

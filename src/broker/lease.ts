@@ -21,6 +21,8 @@ export const defaultTiming: RefreshTiming = {
   inDoubtWaitMs: 60_000,
 }
 
+const longestLeaseMs = 600_000
+
 /** Refuses a lease that would always be too short for the request it is for. */
 export function checkedTiming(timing: RefreshTiming): RefreshTiming {
   if (timing.leaseMs > timing.httpTimeoutMs + timing.commitAllowanceMs) return timing
@@ -51,7 +53,9 @@ export function judgeLease(credential: OAuthCredential, provider: Provider, view
   const abandoned: LeaseVerdict =
     lease.sentAt === null || spendsNothing(provider) ? { kind: 'free' } : { kind: 'in_doubt' }
   if (view.vitality === 'dead') return abandoned
-  const waitMs = abandoned.kind === 'free' || forgives(provider) ? lease.ms : lease.ms + view.inDoubtWaitMs
+  // What stands in a file may be anything; no honest holder takes longer.
+  const leaseMs = Math.min(lease.ms, longestLeaseMs)
+  const waitMs = abandoned.kind === 'free' || forgives(provider) ? leaseMs : leaseMs + view.inDoubtWaitMs
   return view.seenForMs >= waitMs ? abandoned : { kind: 'wait', forMs: waitMs - view.seenForMs }
 }
 

@@ -16,7 +16,7 @@ import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
 import { thisOwner, vitality } from '../owner.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import type { CredentialStore } from '../store/store.ts'
-import { holds, inDoubt, isHolder, keeps, withSuccessor, withToken } from './changes.ts'
+import { holds, inDoubt, isHolder, isSameJudgement, keeps, withSuccessor, withToken } from './changes.ts'
 import type { RefreshPlan } from './decide.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
 
@@ -59,7 +59,7 @@ export class Refresher {
   readonly #fetch: typeof fetch
   readonly #now: () => number
   readonly #timing: RefreshTiming
-  readonly #metadata = new Map<string, Promise<AuthorizationServerMetadata>>()
+  readonly #metadata = new Map<Provider, Promise<AuthorizationServerMetadata>>()
   readonly #firstSeen = new Map<string, { readonly id: string; readonly at: number }>()
   /** Successors that could not be stored: kept here and tried again until they are. */
   readonly #unsaved = new Map<string, () => Promise<void>>()
@@ -115,7 +115,8 @@ export class Refresher {
       if (!(await this.#claim(seen, lease, spent))) return { kind: 'overtaken' }
       return await this.#spend(seen, plan, { provider, metadata }, { lease, spent, clock })
     } finally {
-      underWay.delete(lease.id)
+      // A successor that is only in memory is still work of this lease: nobody here may take it for abandoned.
+      if (!this.#unsaved.has(keyName(seen))) underWay.delete(lease.id)
     }
   }
 
@@ -172,12 +173,12 @@ export class Refresher {
   // --- before the token is spent ---------------------------------------------------------------------------------
 
   #discover(provider: Provider): Promise<AuthorizationServerMetadata> {
-    let metadata = this.#metadata.get(provider.issuer)
+    let metadata = this.#metadata.get(provider)
     if (metadata === undefined) {
       metadata = discover(provider, { fetch: this.#fetch })
-      this.#metadata.set(provider.issuer, metadata)
+      this.#metadata.set(provider, metadata)
       // A failure is not remembered.
-      metadata.catch(() => this.#metadata.delete(provider.issuer))
+      metadata.catch(() => this.#metadata.delete(provider))
     }
     return metadata
   }
@@ -188,7 +189,9 @@ export class Refresher {
    */
   async #claim(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<boolean> {
     const stored = await this.#change(seen, (current) =>
-      current.lease?.id === seen.lease?.id && holds(current, spent) ? { ...current, lease } : undefined,
+      current.lease?.id === seen.lease?.id && holds(current, spent) && isSameJudgement(current, seen)
+        ? { ...current, lease }
+        : undefined,
     )
     if (!isHolder(stored, lease) || this.#store.exclusion === 'cas') return isHolder(stored, lease)
     // Nobody excludes other writers here: if another claim came in at the same time, the later one stands, for both.
@@ -246,7 +249,10 @@ export class Refresher {
     try {
       await save(true)
     } catch (error) {
-      this.#keepTrying(keyName(seen), () => save(false))
+      this.#keepTrying(keyName(seen), async () => {
+        await save(false)
+        underWay.delete(lease.id)
+      })
       throw spentError(error)
     }
   }
@@ -300,14 +306,18 @@ export class Refresher {
         await this.#giveBack(seen, lease)
         throw serverRejected(name, outcome)
       case 'invalid':
-        await this.#change(seen, (current) =>
-          current.lease?.id === lease.id ? { ...current, lease: null } : undefined,
-        )
+        await this.#change(seen, (current) => {
+          if (current.lease?.id !== lease.id) return undefined
+          // An answer without a successor from a server that rotates: the token that was sent is spent, perhaps.
+          return holds(current, spent) && !spendsNothing(provider)
+            ? inDoubt(current, lease)
+            : { ...current, lease: null }
+        })
         throw new AuthkeepError('response_invalid', { provider: name, status: outcome.status, what: outcome.what })
       case 'rejected':
         return this.#bury(seen, lease, spent)
       case 'ambiguous':
-        if (plan.isReplay && outcome.status === 400) return this.#bury(seen, lease, spent)
+        if (plan.isReplay && outcome.status === 400 && outcome.cause === 'empty') return this.#bury(seen, lease, spent)
         await this.#change(seen, (current) => {
           if (current.lease?.id !== lease.id) return undefined
           return spendsNothing(provider) ? { ...current, lease: null } : inDoubt(current, lease)

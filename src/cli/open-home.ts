@@ -38,8 +38,11 @@ export async function withHome<T>(
     await sayProblems(context, problems)
     throw error
   } finally {
-    await broker.close()
-    await store.close()
+    try {
+      await broker.close()
+    } finally {
+      await store.close()
+    }
   }
 }
 

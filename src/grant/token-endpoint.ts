@@ -1,4 +1,5 @@
 import type { CustomFetch } from 'openid-client'
+import { abortable } from '../abort.ts'
 import type { JsonObject } from '../credential.ts'
 import { type AnswerClass, classifyAnswer, classifyFailure, type Failure, type HttpAnswer } from './classify.ts'
 
@@ -89,9 +90,13 @@ async function readAnswer(
 ): Promise<HttpAnswer | { failure: Failure; status?: number }> {
   let status: number | undefined
   try {
-    const response = await fetch(url, request)
-    status = response.status
-    return { status, headers: response.headers, text: await response.text() }
+    const answered = async (): Promise<HttpAnswer> => {
+      const response = await fetch(url, request)
+      status = response.status
+      return { status, headers: response.headers, text: await response.text() }
+    }
+    // The time-out is ours, whether or not the `fetch` we were given looks at the signal.
+    return await abortable(answered(), request.signal ?? undefined)
   } catch (error) {
     const failure = classifyFailure(error)
     // Headers have come, so the request has been there, whatever broke afterwards.

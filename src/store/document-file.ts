@@ -61,6 +61,8 @@ export class DocumentFile {
   readonly #format: Format
   /** Known from the start where the system tells, else from the first rename that is refused. */
   #isInPlace: boolean
+  /** The copy speaks of a commit of ours that did not come about. */
+  #isCopyAhead = false
   /** The directories above are known to be durable. */
   #isRooted = false
 
@@ -189,15 +191,24 @@ export class DocumentFile {
       // The copy first: a full disk shows while the file itself is untouched, and the copy is never older than the file.
       const copy = sealedCopy(bytes, draft.stat.identity)
       await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
+      this.#isCopyAhead = true
       // From here to the rename nothing is awaited: nobody can come between the look and the deed but by the fence.
       if (!isStillOurs()) return null
       await this.#publish(draft.path, seen)
       isDraftLeft = false
+      this.#isCopyAhead = false
     } finally {
       if (isDraftLeft) tidy(() => this.#files.unlink(draft.path))
     }
     await this.makeDurable()
     return { document, bytes, stat: draft.stat, isRacy: true }
+  }
+
+  /** With the lock held, and nothing to write: makes the copy say again what the file says. */
+  async renewCopy(now: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
+    if (!this.#isCopyAhead) return
+    await this.#takeBackCopy(now)
+    this.#isCopyAhead = false
   }
 
   async #publish(draft: string, seen: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {

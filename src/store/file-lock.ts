@@ -73,19 +73,19 @@ export class FileLock {
     for (;;) {
       const held = await this.#tryAcquire(wasTakenOver)
       if (held !== null) return held
-      const sighting = this.#look()
-      if (sighting === null) continue
-      if (watched === undefined || !isSame(watched.sighting, sighting)) {
+      const sighting = step(this.#path, 'lock', () => this.#look())
+      if (sighting !== null && (watched === undefined || !isSame(watched.sighting, sighting))) {
         watched = { sighting, since: performance.now() }
       }
-      if (this.#isAbandoned(sighting, performance.now() - watched.since)) {
-        this.#takeOver(sighting)
+      const watchedForMs = performance.now() - (watched?.since ?? 0)
+      if (sighting !== null && this.#isAbandoned(sighting, watchedForMs) && this.#takeOver(sighting)) {
         wasTakenOver = true
-      } else if (performance.now() >= deadline) {
-        throw new AuthkeepError('store_busy', { path: this.#path, ...ownerDetail(sighting) })
-      } else {
-        await delay(1 + Math.random() * 11)
+        continue
       }
+      if (performance.now() >= deadline) {
+        throw new AuthkeepError('store_busy', { path: this.#path, ...(sighting === null ? {} : ownerDetail(sighting)) })
+      }
+      await delay(1 + Math.random() * 11)
     }
   }
 
@@ -136,18 +136,18 @@ export class FileLock {
 
   /**
    * Removes an abandoned lock. All of it is one tick under one guard, and under the guard it looks again: two takers
-   * that judged the same lock cannot both remove it, the second would remove the first one's new lock.
+   * that judged the same lock cannot both remove it, the second would remove the first one's new lock. Whether it did.
    */
-  #takeOver(judged: Sighting): void {
+  #takeOver(judged: Sighting): boolean {
     const paths = lockPaths(this.#path)
     const mine = JSON.stringify({ ...this.#owner, nonce: randomUUID() })
-    if (!this.#enterGuard(paths.guard, mine)) return
+    if (!this.#enterGuard(paths.guard, mine)) return false
     try {
       const now = this.#look()
-      if (now !== null && isSame(now, judged)) {
-        tidy(() => this.#files.unlink(paths.record))
-        step(this.#path, 'rmdir', () => this.#files.rmdir(paths.directory))
-      }
+      if (now === null || !isSame(now, judged)) return false
+      tidy(() => this.#files.unlink(paths.record))
+      step(this.#path, 'rmdir', () => this.#files.rmdir(paths.directory))
+      return true
     } finally {
       if (this.#files.readRecord(paths.guard) === mine) tidy(() => this.#files.unlink(paths.guard))
     }

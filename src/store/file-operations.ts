@@ -70,7 +70,9 @@ export const systemFiles: FileOperations = {
     orNull(() => {
       const fd = fs.openSync(path, 'r')
       try {
-        return { bytes: fs.readFileSync(fd), stat: describe(fs.fstatSync(fd, { bigint: true })) }
+        // The identity first: if somebody writes while we read, what is remembered is older than the file, and stays so.
+        const stat = describe(fs.fstatSync(fd, { bigint: true }))
+        return { bytes: fs.readFileSync(fd), stat }
       } finally {
         fs.closeSync(fd)
       }

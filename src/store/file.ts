@@ -288,6 +288,7 @@ class FileStore implements FileBackend {
       const after = hasChanged ? await file.write(document, before, held) : before
       if (after === null) continue
       this.#remember(after)
+      if (!hasChanged) await file.renewCopy(after)
       // A refusal names what stands there now, which a writer that died may have left visible and not durable.
       if (!hasChanged && verdicts.some((verdict) => verdict !== 'accepted') && file.isRecent(after))
         await file.makeDurable()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { abortable } from '../abort.ts'
-import { type Credential, type CredentialKey, keyName, parseKeyName, type StoredToken } from '../credential.ts'
+import { type Credential, type CredentialKey, keyName, parseKeyName, type StoredToken, stateOf } from '../credential.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { Format } from '../formats/format.ts'
 import { defaultStorePath } from '../home.ts'
@@ -151,7 +151,9 @@ export class CredentialStore {
   async verify(): Promise<StoreReport> {
     if (isFileBackend(this.#backend)) return this.#backend.verify()
     const infos = await this.list()
-    const unreadable = infos.filter(({ type }) => type === 'unreadable').map(keyName)
+    const unreadable = infos
+      .filter(({ type }) => type === 'unreadable')
+      .map((info) => `${info.provider}:${info.account}`)
     return { path: this.location, state: 'valid', entries: infos.length, unreadable, copy: 'absent' }
   }
 
@@ -247,7 +249,8 @@ export class CredentialStore {
   async #ifOurs(change: Change): Promise<Change | null> {
     const now = await this.#backend.read(change.key)
     if (now === null) return change.next === null ? { ...change, expected: null } : null
-    return now.value['nonce'] === change.next?.['nonce'] ? { ...change, expected: now.revision } : null
+    const isOurs = change.next !== null && now.value['nonce'] === change.next['nonce']
+    return isOurs ? { ...change, expected: now.revision } : null
   }
 
   /** Two entries with one refresh token would log each other out: the first refresh spends it for both. */
@@ -255,16 +258,20 @@ export class CredentialStore {
     current: ReadonlyMap<string, Credential | null>,
     next: ReadonlyMap<string, Credential | null>,
   ): Promise<void> {
+    const seen = new Map<string, string>()
     for (const [name, credential] of next) {
       const token = refreshTokenOf(credential)
+      if (token === null) continue
+      const twin = seen.get(token)
+      if (twin !== undefined) throw sharedToken(name, twin)
+      seen.set(token, name)
       // An entry that has had a refresh token before gets its next one from its own server.
-      if (token === null || refreshTokenOf(current.get(name) ?? null) !== null) continue
+      if (refreshTokenOf(current.get(name) ?? null) !== null) continue
       for (const other of await this.list()) {
-        if (keyName(other) === name || other.refreshable !== true) continue
-        const accounts = [other.account, credential?.account ?? '']
-        if (refreshTokenOf(await this.read(other)) === token) {
-          throw new AuthkeepError('account_ambiguous', { provider: other.provider, accounts })
-        }
+        const otherName = `${other.provider}:${other.account}`
+        // One that this very commit removes or changes is on its way, an account that is renamed for instance.
+        if (other.refreshable !== true || next.has(otherName)) continue
+        if (refreshTokenOf(await this.read(other)) === token) throw sharedToken(name, otherName)
       }
     }
   }
@@ -291,6 +298,9 @@ export class CredentialStore {
 
   async #info(name: string): Promise<CredentialInfo | null> {
     const key = parseKeyName(name)
+    if (key.provider === '' || key.account === '') {
+      return { ...key, type: 'unreadable', problem: 'its key is not of the form provider:account' }
+    }
     try {
       const credential = this.#decode(name, await this.#backend.read(name))
       return credential === null ? null : describeCredential(credential)
@@ -329,7 +339,7 @@ export function describeCredential(credential: Credential): CredentialInfo {
         resources: grant.resources,
         ...(tokens.length === 0 ? {} : { expiresAt: latestExpiry(tokens) }),
         refreshable: grant.refreshToken !== null,
-        state: grant.state,
+        state: stateOf(grant),
       }
     }
   }
@@ -338,6 +348,11 @@ export function describeCredential(credential: Credential): CredentialInfo {
 function latestExpiry(tokens: readonly StoredToken[]): number | null {
   const times = tokens.map(({ expiresAt }) => expiresAt).filter((time) => time !== null)
   return times.length < tokens.length ? null : Math.max(...times)
+}
+
+function sharedToken(name: string, other: string): AuthkeepError {
+  const { provider, account } = parseKeyName(name)
+  return new AuthkeepError('account_ambiguous', { provider, accounts: [parseKeyName(other).account, account] })
 }
 
 function refreshTokenOf(credential: Credential | null): string | null {

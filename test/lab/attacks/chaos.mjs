@@ -13,8 +13,8 @@ export async function* run(lab) {
   const seconds = lab.amount(30, 10)
   yield await storm(lab, 'chaos', seconds, {})
   const noFence = lab.mutant('no-fence', [
-    [/const isStillOurs = \(\) =>[^;]*;/, 'const isStillOurs = () => true;'],
-    [/isHeld: \(\) => adapter\.isOurs\(\)/, 'isHeld: () => true'],
+    [/(const isStillOurs = \(\) =>|return) held\.isHeld\(\) &&[^;]*;/, '$1 true;'],
+    [/isHeld: \(\) => .*,$/m, 'isHeld: () => true,'],
   ])
   yield await storm(lab, 'chaos', seconds, { dist: noFence, subject: 'mutant without the fence', mustLose: true })
   yield await knownLimit(lab)

@@ -1,7 +1,7 @@
 // SIGKILL at every system call of one commit that touches the store's directory, each in a process of its own.
 import * as fs from 'node:fs'
 import { inBatches, tally } from './lab.mjs'
-import { rawProblems, reopen, scenarios, stage, staleLockMs } from './scenarios.mjs'
+import { isOwnerless, rawProblems, reopen, scenarios, stage, staleLockMs } from './scenarios.mjs'
 
 /** @param {import('./lab.mjs').Lab} lab */
 export async function* run(lab) {
@@ -25,6 +25,7 @@ export async function* run(lab) {
             nth,
             call: run.calls.at(-1)?.split(' ')[1] ?? '',
             raw: rawProblems(scenario, run.path),
+            isOwnerless: isOwnerless(run.path),
           })
         }
         const verdicts = await reopen(
@@ -40,7 +41,7 @@ export async function* run(lab) {
     results.push(conclude({ ...whole, nth: 0, call: 'the end', raw: rawProblems(scenario, whole.path) }, verdict))
 
     points += nths.length
-    waits.push(...results.filter(({ commitMs }) => commitMs > staleLockMs / 2))
+    waits.push(...results.filter(({ isOwnerless }) => isOwnerless))
     const lost = results.filter((result) => result.lost.length > 0)
     const unrecovered = results.filter((result) => result.unrecovered.length > 0)
     const wrong = results.flatMap((r) => [...r.lost, ...r.unrecovered].map((what) => `${what} (at ${r.call})`))
@@ -56,18 +57,19 @@ export async function* run(lab) {
   }
   lab.figure('kill points', String(points))
   const longest = Math.max(0, ...waits.map(({ commitMs }) => commitMs))
+  const where = `killed before ${tally(waits.map(({ call }) => call))}; the next writer waited at most ${longest.toFixed(0)} ms`
   lab.figure(
-    `kill points after which the next writer waits out staleLockMs (here ${staleLockMs} ms, by default 10 s)`,
-    `${waits.length} of ${points}${waits.length > 0 ? `, killed before: ${tally(waits.map(({ call }) => call))}; longest ${longest.toFixed(0)} ms` : ''}`,
+    `kill points that leave a lock without a record, so that staleLockMs must pass (here ${staleLockMs} ms, by default 10 s)`,
+    `${waits.length}${waits.length > 0 ? `, ${where}` : ''}`,
   )
 }
 
-function conclude({ said, end, place, nth, call, raw }, { lost, unrecovered, is, commitMs }) {
+function conclude({ said, end, place, nth, call, raw, isOwnerless }, { lost, unrecovered, is, commitMs }) {
   const expectedEnd = nth === 0 ? 'exit 0' : 'signal 9'
   const isAcknowledged = said.commit?.ok === true
   fs.rmSync(place, { recursive: true })
   return {
-    ...{ call, is, commitMs },
+    ...{ call, is, commitMs, isOwnerless },
     lost: [...raw, ...lost, ...(isAcknowledged && is !== 'new' ? ['acknowledged and not there'] : [])],
     unrecovered: [...unrecovered, ...(end === expectedEnd ? [] : [`the writer ended with ${end}`])],
   }

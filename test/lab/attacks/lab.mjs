@@ -301,16 +301,14 @@ export function valueOf(key, width = 40) {
   return { token: `secret-of-${key}-`.padEnd(width, 'x') }
 }
 
-/** Names in a directory that do not belong there: neither the file nor its copy, quarantined bytes or generations. */
+/**
+ * Names in a directory that do not belong there: neither the file nor its copy, quarantined bytes or generations. The
+ * guard of a take-over that was cut short may stay: it holds no secret, and the next take-over removes it.
+ */
 export function strangers(path) {
   const base = basename(path)
-  const known = /^\.(corrupt|gen)-[0-9T-]+(\.\d+)?Z$/
-  return fs
-    .readdirSync(dirname(path))
-    .filter(
-      (name) =>
-        name !== base && name !== `${base}.bak` && !(name.startsWith(base) && known.test(name.slice(base.length))),
-    )
+  const known = /^(\.bak|\.lock\.guard|\.(corrupt|gen)-[0-9T-]+(\.\d+)?Z|)$/
+  return fs.readdirSync(dirname(path)).filter((name) => !(name.startsWith(base) && known.test(name.slice(base.length))))
 }
 
 export function median(numbers) {

@@ -141,6 +141,12 @@ export function rawProblems(scenario, path) {
   return problems
 }
 
+/** A lock stands there and nothing says whose it is: it can be taken over only when its time has run out. */
+export function isOwnerless(path) {
+  const stands = (name) => fs.lstatSync(name, { throwIfNoEntry: false }) !== undefined
+  return stands(`${path}.lock`) && !stands(`${path}.lock.owner`)
+}
+
 /** A fresh process reads everything in each of these places, commits, and is judged. Resolves with one verdict a place. */
 export async function reopen(lab, scenario, paths) {
   const keys = [...scenario.others, scenario.key]
