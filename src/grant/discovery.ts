@@ -27,7 +27,10 @@ export async function discover(provider: Provider, options: DiscoverOptions): Pr
   for (const algorithm of algorithms) {
     try {
       const found = await fetchMetadata(provider, algorithm, options)
-      return { ...found, ...provider.metadata, issuer: provider.issuer }
+      const metadata = { ...found, ...provider.metadata, issuer: provider.issuer }
+      if (typeof metadata.token_endpoint === 'string') return metadata
+      const what = 'the authorization server metadata names no token_endpoint'
+      throw new AuthkeepError('response_invalid', { provider: provider.id, status: 200, what })
     } catch (error) {
       if (!(error instanceof NotThere)) throw error
       // The first location is the one most servers use, so what it answered explains most.

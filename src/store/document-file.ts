@@ -257,7 +257,10 @@ export class DocumentFile {
 
   /** Whether a directory is so young that its name may not be durable; of what does not say, it is believed. */
   #isNew(directory: string): boolean {
-    const { birthtimeMs = 0 } = this.#files.lstat(directory) ?? {}
+    let birthtimeMs = 0
+    tidy(() => {
+      birthtimeMs = this.#files.lstat(directory)?.birthtimeMs ?? 0
+    })
     return birthtimeMs === 0 || Math.abs(Date.now() - birthtimeMs) < writtenBackMs
   }
 
