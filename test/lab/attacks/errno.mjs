@@ -2,7 +2,7 @@
 // and the old document, a rejection that says the new one may not be durable, or success; and can go on afterwards.
 import * as fs from 'node:fs'
 import { constants } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { inBatches, tally } from './lab.mjs'
 import { rawProblems, reopen, scenarios, stage, staleLockMs } from './scenarios.mjs'
 
@@ -63,8 +63,10 @@ async function failEach(lab, scenario, { template, revisions }, batch, how) {
   )
   fs.rmSync(place, { recursive: true })
   return batch.map(({ nth, name }, n) => {
-    const call = calls[n]?.split('\n')[nth - 1]?.split(' ')[1] ?? 'a call that was not reached'
-    return { ...conclude(scenario, said[n], raw[n], verdicts[n]), at: `${name} at ${call}` }
+    const [, call, file = ''] = calls[n]?.split('\n')[nth - 1]?.split(' ') ?? ['', 'a call that was not reached']
+    const where =
+      file === join(place, String(n)) ? 'the parent' : basename(file).replaceAll(/[0-9a-f]{16}|\d{3,}/g, '#')
+    return { ...conclude(scenario, said[n], raw[n], verdicts[n]), at: `${name} at ${call} ${where}`.trim() }
   })
 }
 
