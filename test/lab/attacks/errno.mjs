@@ -64,8 +64,8 @@ async function failEach(lab, scenario, { template, revisions }, batch, how) {
   fs.rmSync(place, { recursive: true })
   return batch.map(({ nth, name }, n) => {
     const [, call, file = ''] = calls[n]?.split('\n')[nth - 1]?.split(' ') ?? ['', 'a call that was not reached']
-    const where =
-      file === join(place, String(n)) ? 'the parent' : basename(file).replaceAll(/[0-9a-f]{16}|\d{3,}/g, '#')
+    const below = file.includes('/store') ? basename(file) : 'a directory above'
+    const where = below.replaceAll(/[0-9a-f]{16}|\d{3,}/g, '#')
     return { ...conclude(scenario, said[n], raw[n], verdicts[n]), at: `${name} at ${call} ${where}`.trim() }
   })
 }
