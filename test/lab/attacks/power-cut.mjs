@@ -25,7 +25,7 @@ export async function* run(lab) {
     const { fs, store, states, lost, unrecovered, perSecond, failures = [], skipped, broken, failed } = JSON.parse(line)
     const attack = 'power cut'
     if (skipped !== undefined) yield { attack, fs, notRun: skipped }
-    else if (broken !== undefined) yield { attack: `${attack}: ${store} on ${fs}`, broken }
+    else if (broken !== undefined) yield { attack: `${attack}: ${store} on ${fs}`, broken: gist(broken) }
     else if (failed !== undefined) yield { attack: `${attack}: ${store}`, broken: failed }
     else {
       const subject = store.startsWith('authkeep') ? {} : { subject: store }
@@ -45,4 +45,9 @@ export async function* run(lab) {
   lab.children.delete(child)
   if (child.signalCode !== null)
     yield { attack: 'power cut', broken: `the rig did not end in time (${child.signalCode})` }
+}
+
+/** The line of a stack trace that says what it is about. */
+function gist(text) {
+  return text.split('\n').find((line) => /^\w*Error: /.test(line)) ?? text.split('\n')[0]
 }
