@@ -1,3 +1,5 @@
+import { constants } from 'node:os'
+
 /** What a caller can do about an error: ask a person to log in, choose between accounts, try again, or change something. */
 export type Remedy = 'authorize' | 'choose' | 'retry' | 'fix'
 
@@ -166,7 +168,11 @@ export function isAuthkeepError<C extends ErrorCode = ErrorCode>(error: unknown,
 
 /** The errno of a system error (`ENOSPC`, `EACCES`, …), or undefined for anything else. */
 export function errnoOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | null | undefined)?.code
+  const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown }
+  // Some lines of Node have no name for some errors of the system, EDQUOT for one.
+  if (typeof code === 'string' && code.startsWith('Unknown system error') && typeof errno === 'number') {
+    return Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0] ?? 'EUNKNOWN'
+  }
   // Upper case tells the system's names from our own codes.
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]+$/.test(code) ? code : undefined
 }

@@ -41,6 +41,7 @@ export interface Damage {
 }
 
 const racyMs = 50
+const rotten = 'its content is not what was written'
 /** Every file system writes back what it was not asked to sync well within this time. */
 const writtenBackMs = 600_000
 /** Some FUSE and SMB file systems know no sync of a directory: as durable as they make it. */
@@ -102,6 +103,8 @@ export class DocumentFile {
     const finding = examine(bytes === null ? null : settledBytes(bytes), this.#format)
     switch (finding.kind) {
       case 'newer':
+        // One flipped bit makes another version, too.
+        if (this.#hasRotted(bytes, stat)) return { what: rotten, bytes, stat }
         throw new AuthkeepError('store_corrupt', { path: this.#options.path, what: finding.what })
       case 'damaged':
         return { what: finding.what, bytes, stat }
@@ -121,11 +124,16 @@ export class DocumentFile {
     const copy = this.#readCopy()
     if (copy === null || bytes === null || stat === null) return null
     const seal = sealOf(copy.bytes)
-    if (seal.hasRotted(bytes, stat.identity)) return 'its content is not what was written'
+    if (seal.hasRotted(bytes, stat.identity)) return rotten
     if (holdsCredentials(document, this.#format)) return null
     const before = this.#examineCopy(copy.bytes, seal)
     const wasEmptied = before.kind === 'valid' && holdsCredentials(before.document, this.#format)
     return wasEmptied ? 'all its credentials are gone' : null
+  }
+
+  #hasRotted(bytes: Buffer | null, stat: FileStat | null): boolean {
+    const copy = this.#readCopy()
+    return copy !== null && bytes !== null && stat !== null && sealOf(copy.bytes).hasRotted(bytes, stat.identity)
   }
 
   /** What stands in the second copy. */
@@ -140,9 +148,7 @@ export class DocumentFile {
   }
 
   #examineCopy(bytes: Buffer, seal: CopySeal): Finding {
-    return seal.isWhole
-      ? examine(bytes, this.#format)
-      : { kind: 'damaged', what: 'its content is not what was written' }
+    return seal.isWhole ? examine(bytes, this.#format) : { kind: 'damaged', what: rotten }
   }
 
   #read(path: string): ReturnType<FileOperations['read']> {
@@ -190,13 +196,17 @@ export class DocumentFile {
       if (!isStillOurs()) return null
       // The copy first: a full disk shows while the file itself is untouched, and the copy is never older than the file.
       const copy = sealedCopy(bytes, draft.stat.identity)
-      await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
       this.#isCopyAhead = true
+      await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
       // From here to the rename nothing is awaited: nobody can come between the look and the deed but by the fence.
       if (!isStillOurs()) return null
-      await this.#publish(draft.path, seen)
+      step(this.target, 'rename', () => this.#files.rename(draft.path, this.target))
       isDraftLeft = false
       this.#isCopyAhead = false
+    } catch (error) {
+      // The copy may speak of a commit that did not come about: a recovery must not bring it back.
+      if (isAuthkeepError(error)) await this.renewCopy(seen).catch(ignoreStoreFailure)
+      throw error
     } finally {
       if (isDraftLeft) tidy(() => this.#files.unlink(draft.path))
     }
@@ -204,24 +214,11 @@ export class DocumentFile {
     return { document, bytes, stat: draft.stat, isRacy: true }
   }
 
-  /** With the lock held, and nothing to write: makes the copy say again what the file says. */
+  /** With the lock held: makes the copy say again what the file says, if it says more. */
   async renewCopy(now: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
     if (!this.#isCopyAhead) return
     await this.#takeBackCopy(now)
     this.#isCopyAhead = false
-  }
-
-  async #publish(draft: string, seen: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
-    try {
-      step(this.target, 'rename', () => this.#files.rename(draft, this.target))
-    } catch (error) {
-      // The copy speaks of a commit that did not come about: a recovery must not bring it back.
-      if (errnoOf(error) === undefined && !isAuthkeepError(error)) throw error
-      await this.#takeBackCopy(seen).catch((failed: unknown) => {
-        if (!isAuthkeepError(failed, 'store_failed')) throw failed
-      })
-      throw error
-    }
   }
 
   async #takeBackCopy({ bytes, stat }: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
@@ -351,10 +348,15 @@ export class DocumentFile {
   }
 }
 
-/** Temporary files of the writer that keeps what stands beside the file: the name they will get, and a number. */
+/** Temporary files of the writer that keeps what stands beside the file: the name they will get, and a long number. */
 function isTemporaryCopy(target: string, name: string): boolean {
   const base = basename(target)
-  return name.startsWith(`${base}.`) && /\.(bak|gen-[^.]+\.\d{3}Z|corrupt-[^.]+\.\d{3}Z)\.\d+$/.test(name)
+  return name.startsWith(`${base}.`) && /\.(bak|gen-[^.]+\.\d{3}Z|corrupt-[^.]+\.\d{3}Z)\.\d{6,10}$/.test(name)
+}
+
+/** What could not be tidied up after a failure is not what the caller must hear of. */
+function ignoreStoreFailure(error: unknown): void {
+  if (!isAuthkeepError(error, 'store_failed')) throw error
 }
 
 function isRacy(stat: FileStat | null): boolean {

@@ -19,7 +19,7 @@ function credential(provider, n, secret) {
   const generation = provider === providers[0] ? n : 0
   const [issuer, clientId, scopes] = [`https://${provider}.example`, 'rig', ['read']]
   const seen = { scopes, evidence: 'response', obtainedAt: 0 }
-  const refreshToken = secret(`refresh ${generation}`)
+  const refreshToken = secret(`refresh ${provider} ${generation}`)
   const grant = { ...seen, resources: [], refreshToken, refreshExpiresAt: null, generation, state: 'live', replays: 0 }
   const accessToken = secret(`access ${generation} ${padding}`)
   const tokens = [{ ...seen, accessToken, tokenType: 'Bearer', resource: null, expiresAt: null }]
