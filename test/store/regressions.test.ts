@@ -119,7 +119,7 @@ describe('a foreign program that writes in place', () => {
 
 test('a copy that a person made beside the file is not deleted', async () => {
   await write('one')
-  const mine = `${path}.bak.before-upgrade`
+  const mine = `${path}.bak.2026`
   await writeFile(mine, 'mine')
   await write('two')
   expect(await readFile(mine, 'utf8')).toBe('mine')
