@@ -245,7 +245,8 @@ export class MemoryFiles implements FileOperations {
   /** The steps of the library, each a system call of its own that can fail and that a crash can follow. */
   async replaceBeside(path: string, bytes: Uint8Array): Promise<void> {
     const target = realPath(this.#tree, path)
-    const temporary = `${target}.${(this.#temporaries += 7_919)}`
+    // As long as the numbers that write-file-atomic takes, which is how they are told from a person's files.
+    const temporary = `${target}.${1_000_000_000 + (this.#temporaries += 7_919)}`
     let fd: number | undefined
     try {
       fd = this.#partly(() => this.create(temporary))
