@@ -243,6 +243,30 @@ describe('a login that comes in while a refresh is under way', () => {
   })
 })
 
+test('a refusal of the old refresh token says nothing about the login that came in between', async () => {
+  const stage = await setStage()
+  try {
+    await stage.login()
+    await stage.expire()
+    stage.server.fault({ status: 400, body: '{"error":"invalid_grant"}' })
+    let hasLoggedIn = false
+    const broker = stage.newBroker({
+      fetch: async (input, init) => {
+        const response = await fetch(input, init)
+        if (!hasLoggedIn && new Request(input, init).url.endsWith('/token')) {
+          hasLoggedIn = true
+          await stage.login()
+        }
+        return response
+      },
+    })
+    expect((await broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+    expect((await stage.credential()).grant.state).toBe('live')
+  } finally {
+    await stage.stop()
+  }
+})
+
 describe('a store that fails after the token was sent', () => {
   /** A backend whose `nth` commit and those after it fail, until `heal`. */
   function failingFrom(backend: StoreBackend, nth: () => number): StoreBackend {
