@@ -4,6 +4,12 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 import type { Owner } from './credential.ts'
 
+/** A process among others: who it is in its leases, and what it knows of those who hold the others. */
+export interface Process {
+  readonly owner: Owner
+  vitality(owner: Owner): 'alive' | 'dead' | 'unknown'
+}
+
 let self: Owner | undefined
 
 /** This process, described so that others on the machine can tell when it is gone. */

@@ -10,12 +10,15 @@ import {
 import type { Requirement, Target } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { GrantFlow } from '../grant/flow.ts'
+import type { refresh } from '../grant/token-request.ts'
+import type { Process } from '../owner.ts'
 import { checkProvider, type Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
 import { type AccessToken, BrokeredToken } from './access-token.ts'
 import { TokenCache } from './cache.ts'
 import { choose, readCredential } from './candidates.ts'
+import { type Clock, systemClock } from './clock.ts'
 import { decide, type Moment, marginOf, scopeMissing, type Usable } from './decide.ts'
 import type { Explanation } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
@@ -55,6 +58,12 @@ export interface TokenBrokerOptions {
   readonly onAuthorize?: AuthorizeHandler
   /** Time limits of a refresh; the defaults suit servers that answer within 20 s. */
   readonly timing?: Partial<RefreshTiming>
+  /** @internal For tests: all of time and chance; `now` is then not asked. */
+  readonly clock?: Clock
+  /** @internal For tests, which play several processes in one. */
+  readonly process?: Process
+  /** @internal For tests: in place of the request to the token endpoint. */
+  readonly refresh?: typeof refresh
 }
 
 /** How long a waiter sleeps before it looks whether the holder of a lease is still running. */
@@ -82,11 +91,13 @@ export class TokenBroker {
   readonly #store: CredentialStore
   readonly #providers: readonly Provider[]
   readonly #fetch: typeof fetch
-  readonly #now: () => number
+  readonly #clock: Clock
   readonly #timing: RefreshTiming
+  readonly #process: Process | undefined
+  readonly #refresh: typeof refresh | undefined
   /** Loaded when a token has to be refreshed: the path that hands out a living one stays light. */
   #refresher: Promise<Refresher> | undefined
-  readonly #cache = new TokenCache()
+  readonly #cache: TokenCache
   readonly #watch: Disposable
   /** Per credential: one spender at a time, and requests that want the same share one place in its queue. */
   readonly #lineages = new Map<
@@ -104,7 +115,10 @@ export class TokenBroker {
     this.#store = options.store
     this.#providers = options.providers
     this.#fetch = options.fetch ?? ((...request) => fetch(...request))
-    this.#now = options.now ?? Date.now
+    this.#clock = options.clock ?? systemClock(options.now)
+    this.#process = options.process
+    this.#refresh = options.refresh
+    this.#cache = new TokenCache(this.#clock)
     this.#timing = checkedTiming({ ...defaultTiming, ...options.timing })
     this.#watch = this.#store.watch(() => this.#cache.clear())
   }
@@ -119,7 +133,7 @@ export class TokenBroker {
    */
   async getToken(target: Target, options: GetTokenOptions = {}): Promise<AccessToken> {
     const name = cacheName(target, options)
-    const cached = name === undefined ? undefined : this.#cache.fresh(name, this.#now())
+    const cached = name === undefined ? undefined : this.#cache.fresh(name, this.#clock.now())
     if (cached !== undefined && !this.#isClosed) return cached
     options.signal?.throwIfAborted()
     return abortable(this.#getToken(target, options, name), options.signal)
@@ -155,11 +169,11 @@ export class TokenBroker {
       ...plan,
       account: key.account,
       fetch: this.#fetch,
-      now: this.#now,
+      now: () => this.#clock.now(),
       signal: options.signal,
     })
     const stored = await this.#store.update(key, (current) =>
-      credentialFrom(answer, key, provider, current, this.#now()),
+      credentialFrom(answer, key, provider, current, this.#clock.now()),
     )
     if (stored === null) throw new TypeError('a login cannot store nothing')
     return describeCredential(stored)
@@ -188,7 +202,9 @@ export class TokenBroker {
     const label = labelOf(target)
     try {
       const routes = routesTo(target, this.#providers, options.account)
-      return await explainRoutes(label, routes, this.#store, (route) => this.#moment(route.provider, {}, this.#now()))
+      return await explainRoutes(label, routes, this.#store, (route) =>
+        this.#moment(route.provider, {}, this.#clock.now()),
+      )
     } catch (error) {
       if (isAuthkeepError(error, 'endpoint_unknown')) return explainUnknown(label, error)
       throw error
@@ -212,7 +228,7 @@ export class TokenBroker {
 
   async #getToken(target: Target, options: GetTokenOptions, name: string | undefined): Promise<AccessToken> {
     this.#assertOpen()
-    const startedAt = this.#now()
+    const startedAt = this.#clock.now()
     const confirmed = name === undefined ? undefined : await this.#confirm(name, startedAt)
     if (confirmed !== undefined) return confirmed
     const { route, info } = choose(...(await this.#candidates(target, options.account)))
@@ -310,7 +326,10 @@ export class TokenBroker {
   #loadRefresher(): Promise<Refresher> {
     this.#refresher ??= import('./refresh.ts').then(
       ({ Refresher }) =>
-        new Refresher({ store: this.#store, fetch: this.#fetch, now: this.#now, timing: this.#timing }),
+        new Refresher({
+          ...{ store: this.#store, fetch: this.#fetch, clock: this.#clock, timing: this.#timing },
+          ...{ process: this.#process, refresh: this.#refresh },
+        }),
     )
     return this.#refresher
   }
@@ -343,7 +362,7 @@ export class TokenBroker {
 
   #moment(provider: Provider, options: GetTokenOptions, startedAt: number): Moment {
     const { minTtlMs = null, rejected = null } = options
-    return { now: this.#now(), provider, minTtlMs, startedAt, rejected }
+    return { now: this.#clock.now(), provider, minTtlMs, startedAt, rejected }
   }
 
   /** The account a login is for when none is named. */

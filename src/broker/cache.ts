@@ -1,5 +1,6 @@
 import type { Credential, CredentialKey } from '../credential.ts'
 import type { AccessToken } from './access-token.ts'
+import type { Clock } from './clock.ts'
 
 /** A served token, and what must still hold for it to be served again. */
 export interface CachedToken {
@@ -20,12 +21,17 @@ const largest = 1_000
 export class TokenCache {
   readonly #entries = new Map<string, CachedToken & { lookedAt: number }>()
   readonly #lookEveryMs = 50
+  readonly #clock: Clock
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
 
   /** A token that can be handed out as it is. */
   fresh(name: string, now: number): AccessToken | undefined {
     const entry = this.#entries.get(name)
     if (entry === undefined || now >= entry.goodUntil) return undefined
-    return performance.now() - entry.lookedAt < this.#lookEveryMs ? entry.token : undefined
+    return this.#clock.monotonic() - entry.lookedAt < this.#lookEveryMs ? entry.token : undefined
   }
 
   /** Which stored entry to look at before a cached token is handed out again. */
@@ -37,13 +43,13 @@ export class TokenCache {
   confirmed(name: string, credential: Credential | null, now: number): AccessToken | undefined {
     const entry = this.#entries.get(name)
     if (entry === undefined || entry.credential !== credential || now >= entry.goodUntil) return undefined
-    entry.lookedAt = performance.now()
+    entry.lookedAt = this.#clock.monotonic()
     return entry.token
   }
 
   remember(name: string, entry: CachedToken): void {
     if (this.#entries.size >= largest) this.#entries.clear()
-    this.#entries.set(name, { ...entry, lookedAt: performance.now() })
+    this.#entries.set(name, { ...entry, lookedAt: this.#clock.monotonic() })
   }
 
   clear(): void {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { fingerprint, type Grant, type Lease, type OAuthCredential, type Owner } from '../credential.ts'
 import type { Provider } from '../provider.ts'
+import type { Clock } from './clock.ts'
 
 /** Time limits of a refresh, in milliseconds. */
 export interface RefreshTiming {
@@ -97,16 +98,17 @@ function roomForSuccessor({ grant, tokens, idToken }: OAuthCredential): number {
 
 /** How long a lease has been held: a suspended machine stops one clock, a corrected one moves the other. */
 export class LeaseClock {
-  readonly #wall: () => number
+  readonly #clock: Clock
   readonly #startedWall: number
-  readonly #startedMonotonic: number = performance.now()
+  readonly #startedMonotonic: number
 
-  constructor(wall: () => number) {
-    this.#wall = wall
-    this.#startedWall = wall()
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.#startedWall = clock.now()
+    this.#startedMonotonic = clock.monotonic()
   }
 
   elapsedMs(): number {
-    return Math.max(performance.now() - this.#startedMonotonic, this.#wall() - this.#startedWall)
+    return Math.max(this.#clock.monotonic() - this.#startedMonotonic, this.#clock.now() - this.#startedWall)
   }
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import {
   type CredentialKey,
   fingerprint,
@@ -13,18 +12,23 @@ import { discover } from '../grant/discovery.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { revokeToken } from '../grant/revoke.ts'
 import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
-import { thisOwner, vitality } from '../owner.ts'
+import { type Process, thisOwner, vitality } from '../owner.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import type { CredentialStore } from '../store/store.ts'
 import { holds, inDoubt, isHolder, isSameJudgement, keeps, withSuccessor, withToken } from './changes.ts'
+import type { Clock } from './clock.ts'
 import type { RefreshPlan } from './decide.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
 
 export interface RefresherOptions {
   readonly store: CredentialStore
   readonly fetch: typeof fetch
-  readonly now: () => number
+  readonly clock: Clock
   readonly timing: RefreshTiming
+  /** Default: the process that this is. */
+  readonly process?: Process | undefined
+  /** Default: the real grant. */
+  readonly refresh?: typeof refresh | undefined
 }
 
 /** What one attempt came to; after each of them the caller reads and decides again. */
@@ -42,10 +46,6 @@ interface Server {
 /** The leases that this copy of the library holds. One of ours that is not among them was left by a write that failed. */
 const underWay = new Set<string>()
 
-function isLeftByUs(lease: Lease): boolean {
-  return lease.owner.instance === thisOwner().instance && !underWay.has(lease.id)
-}
-
 /** A refresh that was about to be sent too late into its lease. Nothing was spent. */
 class Abandoned extends Error {}
 
@@ -57,8 +57,10 @@ class Abandoned extends Error {}
 export class Refresher {
   readonly #store: CredentialStore
   readonly #fetch: typeof fetch
-  readonly #now: () => number
+  readonly #clock: Clock
   readonly #timing: RefreshTiming
+  readonly #process: Process
+  readonly #refresh: typeof refresh
   readonly #metadata = new Map<Provider, Promise<AuthorizationServerMetadata>>()
   readonly #firstSeen = new Map<string, { readonly id: string; readonly at: number }>()
   /** Successors that could not be stored: kept here and tried again until they are. */
@@ -69,8 +71,10 @@ export class Refresher {
   constructor(options: RefresherOptions) {
     this.#store = options.store
     this.#fetch = options.fetch
-    this.#now = options.now
+    this.#clock = options.clock
     this.#timing = options.timing
+    this.#process = options.process ?? { owner: thisOwner(), vitality }
+    this.#refresh = options.refresh ?? refresh
   }
 
   /** What the lease on a credential means here and now. */
@@ -80,14 +84,18 @@ export class Refresher {
     const name = keyName(credential)
     let seen = this.#firstSeen.get(name)
     if (seen?.id !== lease.id) {
-      seen = { id: lease.id, at: performance.now() }
+      seen = { id: lease.id, at: this.#clock.monotonic() }
       this.#firstSeen.set(name, seen)
     }
     return judgeLease(credential, provider, {
-      vitality: isLeftByUs(lease) ? 'dead' : vitality(lease.owner),
-      seenForMs: performance.now() - seen.at,
+      vitality: this.#isLeftByUs(lease) ? 'dead' : this.#process.vitality(lease.owner),
+      seenForMs: this.#clock.monotonic() - seen.at,
       inDoubtWaitMs: this.#timing.inDoubtWaitMs,
     })
+  }
+
+  #isLeftByUs(lease: Lease): boolean {
+    return lease.owner.instance === this.#process.owner.instance && !underWay.has(lease.id)
   }
 
   /** Writes down that the refresh token of a lease whose holder is gone may have been spent. */
@@ -108,8 +116,8 @@ export class Refresher {
     const metadata = await this.#discover(provider)
     const spent = seen.grant.refreshToken
     if (spent === null) return { kind: 'overtaken' }
-    const clock = new LeaseClock(this.#now)
-    const lease = claimLease(seen, thisOwner(), this.#now(), this.#timing.leaseMs)
+    const clock = new LeaseClock(this.#clock)
+    const lease = claimLease(seen, this.#process.owner, this.#clock.now(), this.#timing.leaseMs)
     underWay.add(lease.id)
     try {
       if (!(await this.#claim(seen, lease, spent))) return { kind: 'overtaken' }
@@ -134,7 +142,7 @@ export class Refresher {
     try {
       assertInTime()
       if (!(await this.#markSent(seen, lease, plan))) return { kind: 'overtaken' }
-      const outcome = await refresh({
+      const outcome = await this.#refresh({
         ...server,
         refreshToken: spent,
         ...(plan.scopes === null ? {} : { scopes: plan.scopes }),
@@ -142,7 +150,7 @@ export class Refresher {
         resource: plan.resource,
         expectedSubject: seen.subject,
         fetch: this.#fetch,
-        now: this.#now,
+        now: () => this.#clock.now(),
         timeoutMs: this.#timing.httpTimeoutMs,
         beforeSend: () => {
           assertInTime()
@@ -195,7 +203,7 @@ export class Refresher {
     )
     if (!isHolder(stored, lease) || this.#store.exclusion === 'cas') return isHolder(stored, lease)
     // Nobody excludes other writers here: if another claim came in at the same time, the later one stands, for both.
-    await delay(100 + Math.random() * 200)
+    await this.#clock.delay(100 + this.#clock.random() * 200)
     return isHolder(await this.#store.read(seen), lease)
   }
 
@@ -205,7 +213,7 @@ export class Refresher {
    */
   async #markSent(seen: OAuthCredential, lease: Lease, plan: RefreshPlan): Promise<boolean> {
     const { padding: _, ...rest } = lease
-    const sentAt = this.#now()
+    const sentAt = this.#clock.now()
     const stored = await this.#change(seen, (current) => {
       if (current.lease?.id !== lease.id) return undefined
       const replays = current.grant.replays + (plan.isReplay ? 1 : 0)
@@ -235,7 +243,7 @@ export class Refresher {
     const value = body['refresh_token']
     if (typeof value !== 'string' || value === '' || value === spent.reveal()) return
     const successor = new Secret(value)
-    const at = this.#now()
+    const at = this.#clock.now()
     const save = async (keepsLease: boolean): Promise<void> => {
       const stored = await this.#store.update(seen, (current) => {
         const next = withSuccessor(current, { seen, lease, spent, successor, at })
@@ -274,7 +282,7 @@ export class Refresher {
   async #retry(name: string, once: () => Promise<void>): Promise<void> {
     for (let pauseMs = 50; this.#unsaved.get(name) === once; pauseMs = Math.min(pauseMs * 2, 5_000)) {
       try {
-        await delay(pauseMs, undefined, { signal: this.#stop.signal })
+        await this.#clock.delay(pauseMs, this.#stop.signal)
         await once()
       } catch {
         // Still not to be stored, or stopped: the callers hear of it from flush(), and close() tries a last time.
@@ -331,7 +339,7 @@ export class Refresher {
 
   /** Adds the access token. If the entry has moved on to another refresh token, what is stored there is newer. */
   async #keepToken(seen: OAuthCredential, lease: Lease, answer: TokenAnswer): Promise<void> {
-    const now = this.#now()
+    const now = this.#clock.now()
     await this.#change(seen, (current) => {
       if (current.lease?.id !== lease.id) return undefined
       const { doubtSince: _, ...grant } = current.grant
