@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { abortable } from '../abort.ts'
-import { type Credential, type CredentialKey, keyName, parseKeyName, type StoredToken, stateOf } from '../credential.ts'
+import {
+  type Credential,
+  type CredentialKey,
+  type JsonObject,
+  keyName,
+  parseKeyName,
+  type StoredToken,
+  stateOf,
+} from '../credential.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { Format } from '../formats/format.ts'
 import { defaultStorePath } from '../home.ts'
@@ -131,6 +139,31 @@ export class CredentialStore {
     fn: (current: ReadonlyMap<string, Credential | null>) => ReadonlyMap<string, Credential | null>,
   ): Promise<void> {
     await this.#transact(keys, fn)
+  }
+
+  /** What is remembered under a reserved name, one that begins with a colon; null when nothing is. Never a credential. */
+  async readState(name: string): Promise<JsonObject | null> {
+    assertReserved(name)
+    return (await this.#backend.read(name))?.value ?? null
+  }
+
+  /** As `update`, for what is remembered under a reserved name. Nothing secret belongs there. */
+  async updateState(
+    name: string,
+    fn: (current: JsonObject | null) => JsonObject | null | undefined,
+  ): Promise<JsonObject | null> {
+    assertReserved(name)
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      const found = await this.#backend.read(name)
+      const next = fn(found?.value ?? null)
+      if (next === undefined) return found?.value ?? null
+      const value = next === null ? null : { ...next, nonce: randomUUID() }
+      if (await this.#commit([{ key: name, next: value, expected: found?.revision ?? null }])) {
+        this.#announce({ type: 'changed', keys: [name] })
+        return value
+      }
+    }
+    throw new AuthkeepError('store_busy', { path: this.location })
   }
 
   /** Resolves when the entry is no longer the one seen, or after `timeoutMs`; rejects with the signal's reason. */
@@ -321,6 +354,10 @@ export class CredentialStore {
   #announce(event: StoreEvent): void {
     for (const listener of this.#listeners) tell(listener, event)
   }
+}
+
+function assertReserved(name: string): void {
+  if (!name.startsWith(':')) throw new TypeError('a reserved name begins with a colon')
 }
 
 /** A credential without its secrets. */

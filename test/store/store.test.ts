@@ -140,3 +140,37 @@ describe('a store', () => {
     await store.waitForChange(key, count(99), { timeoutMs: 20_000 })
   })
 })
+
+describe('what is remembered under a reserved name', () => {
+  const name = ':issuer:https://as.example'
+
+  test('is changed by compare-and-swap, and is no credential', async () => {
+    const backend = memoryBackend()
+    const [store, other] = [new CredentialStore(backend), new CredentialStore(backend)]
+    const seen: (number | null)[] = []
+    await store.updateState(name, () => ({ uses: 0 }))
+    const count = (by: CredentialStore): Promise<unknown> =>
+      by.updateState(name, (current) => {
+        seen.push(Number(current?.['uses']))
+        return { ...current, uses: Number(current?.['uses']) + 1 }
+      })
+    await Promise.all([count(store), count(other), count(store)])
+    expect(await other.readState(name)).toMatchObject({ uses: 3 })
+    expect(seen.length).toBeGreaterThan(3)
+    expect(await store.list()).toEqual([])
+  })
+
+  test('is left alone by undefined and forgotten by null', async () => {
+    const store = new CredentialStore(memoryBackend())
+    await store.updateState(name, () => ({ narrowing: 'honoured' }))
+    expect(await store.updateState(name, () => undefined)).toMatchObject({ narrowing: 'honoured' })
+    expect(await store.updateState(name, () => null)).toBeNull()
+    expect(await store.readState(name)).toBeNull()
+  })
+
+  test('cannot be a credential', async () => {
+    const store = new CredentialStore(memoryBackend())
+    await expect(store.readState('demo:default')).rejects.toThrow(TypeError)
+    await expect(store.updateState('demo:default', () => ({}))).rejects.toThrow(TypeError)
+  })
+})
