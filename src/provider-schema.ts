@@ -45,8 +45,10 @@ const ownParameters: ReadonlySet<string> = new Set([
   'client_secret',
   'code_challenge',
   'code_challenge_method',
+  'dpop_jkt',
   'nonce',
   'redirect_uri',
+  'request_uri',
   'resource',
   'response_type',
   'scope',
@@ -152,6 +154,7 @@ function schemaOf(z: Zod) {
     authorization: authorization.exactOptional(),
     endpoints: list(z.strictObject(endpoint, named('must be an object'))).exactOptional(),
     refresh: z.strictObject(refresh, named('must be an object')).exactOptional(),
+    dpop: z.union([z.boolean(), z.literal('required')], 'must be true, false or required').exactOptional(),
     implies: record(scopes()).exactOptional(),
   }
   return {

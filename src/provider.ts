@@ -58,6 +58,11 @@ export interface Provider {
      */
     readonly narrowing?: Narrowing
   }
+  /**
+   * Whether tokens are bound to a key (RFC 9449). With `true` a proof is sent with every token request, and a server
+   * that ignores it is tolerated; with `required` a token that is not bound is refused. Default false.
+   */
+  readonly dpop?: boolean | 'required'
   /** Scope → the scopes it brings. */
   readonly implies?: Implications
 }

@@ -117,7 +117,8 @@ export async function exchangeCode(exchange: CodeExchange): Promise<Extract<Gran
   const answered = post.exchange()
   if (answered.stage !== 'answered' || answered.answer.kind !== 'object')
     throw new TypeError('an exchange has an answer')
-  const context = { requestedScopes: scopes, resource, subject, obtainedAt: answered.at }
+  const { at: obtainedAt, headers } = answered
+  const context = { requestedScopes: scopes, resource, subject, obtainedAt, headers }
   const token = tokenAnswer(answered.answer.body, context)
   return { type: 'oauth', ...(await grantedScopes(token, exchange)), resources, token }
 }

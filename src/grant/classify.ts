@@ -39,8 +39,13 @@ const dead: ReadonlySet<string> = new Set([
   'refresh_token_invalidated',
 ])
 
-/** Errors that a server finds before it looks at the refresh token, or without using it up (RFC 6749 §5.2). */
+/**
+ * Errors that a server finds before it looks at the refresh token, or without using it up (RFC 6749 §5.2), a missing
+ * or wrong proof among them (RFC 9449 §5).
+ */
 const unspent: ReadonlySet<string> = new Set([
+  'use_dpop_nonce',
+  'invalid_dpop_proof',
   'invalid_scope',
   'invalid_client',
   'unauthorized_client',

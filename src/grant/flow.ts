@@ -29,6 +29,8 @@ export interface TokenAnswer {
   readonly idToken: Secret | null
   readonly subject: string | null
   readonly obtainedAt: number
+  /** What the server's clock said when it answered (its `Date`, to the second), Unix milliseconds. */
+  readonly serverTime?: number
 }
 
 /** What a flow brings home. The broker decides where it is stored. */

@@ -11,6 +11,8 @@ export interface TokenContext {
   readonly subject: string | null
   /** When the answer arrived, Unix milliseconds; lifetimes count from here. */
   readonly obtainedAt: number
+  /** Headers of the answer. */
+  readonly headers: Headers
 }
 
 /** Schemes as their RFCs spell them; a server may use any case (RFC 6749 §5.1). */
@@ -23,6 +25,7 @@ const tokenTypes: Readonly<Record<string, string>> = { bearer: 'Bearer', dpop: '
 export function tokenAnswer(body: JsonObject, context: TokenContext): TokenAnswer {
   const { scope, token_type: type } = body
   const { obtainedAt } = context
+  const serverTime = Date.parse(context.headers.get('date') ?? '')
   const after = (seconds: number | null): number | null => (seconds === null ? null : obtainedAt + seconds * 1000)
   return {
     accessToken: secretOf(body['access_token']) ?? new Secret(''),
@@ -37,6 +40,7 @@ export function tokenAnswer(body: JsonObject, context: TokenContext): TokenAnswe
     idToken: secretOf(body['id_token']),
     subject: context.subject,
     obtainedAt,
+    ...(Number.isNaN(serverTime) ? {} : { serverTime }),
   }
 }
 

@@ -2,6 +2,7 @@ import type { CustomFetch } from 'openid-client'
 import { abortable } from '../abort.ts'
 import type { JsonObject } from '../credential.ts'
 import { type AnswerClass, classifyAnswer, classifyFailure, type Failure, type HttpAnswer } from './classify.ts'
+import { type DpopKey, dpopNonces, dpopProof } from './dpop.ts'
 
 /** One request to the token endpoint, and what we watch while it is made. */
 export interface TokenPost {
@@ -12,6 +13,8 @@ export interface TokenPost {
   readonly encoding?: 'form' | 'json'
   /** What error descriptions must not repeat. */
   readonly secrets: readonly string[]
+  /** Proven with the request (RFC 9449 §5). */
+  readonly dpopKey?: DpopKey | undefined
   /** Called in the same tick immediately before the request; a throw means that nothing was sent. */
   readonly beforeSend?: () => void
   /** Awaited with a 2xx object body before anybody judges it. */
@@ -42,33 +45,56 @@ export interface WatchedPost {
  * Puts us between openid-client and the network for one POST: it is sent once, followed nowhere and read to its end
  * here, so that a 2xx body can be kept before it is judged, and so that what happened is known even where
  * openid-client would only say that something went wrong. Later GETs (signing keys) pass through.
+ *
+ * With a DPoP key there may be a second POST, after `use_dpop_nonce` only: a server cannot issue a token bound to a key
+ * before it has accepted the proof, so what this refuses is unspent (RFC 9449 §5, §8). Both share the time allowed.
  */
 export function watchPost(post: TokenPost): WatchedPost {
   let exchange: Exchange = { stage: 'unsent' }
+
+  const attempt = async (url: string, init: RequestInit): Promise<Exchange> => {
+    const headers = new Headers(init.headers)
+    const { dpopKey: key } = post
+    if (key !== undefined) {
+      const nonce = dpopNonces.get(url)
+      headers.set('dpop', await dpopProof({ key, method: 'POST', url, nonce, now: post.now() }))
+    }
+    try {
+      post.beforeSend?.()
+    } catch (error) {
+      return { stage: 'stopped', error }
+    }
+    const answered = await readAnswer(post.fetch, url, { ...init, headers })
+    if ('failure' in answered) return { stage: 'failed', ...answered }
+    const at = post.now()
+    const answer = classifyAnswer(answered, at, post.secrets)
+    return { stage: 'answered', answer, status: answered.status, headers: answered.headers, at }
+  }
 
   const send: CustomFetch = async (url, options) => {
     const init = options as RequestInit
     if (init.method !== 'POST') return post.fetch(url, init)
     if (exchange.stage !== 'unsent') throw new Error('a token request is sent once')
-    const request = {
-      ...encode(init, post.encoding),
-      redirect: 'manual',
-      signal: AbortSignal.timeout(post.timeoutMs),
-    } as const
-    try {
-      post.beforeSend?.()
-    } catch (error) {
-      exchange = { stage: 'stopped', error }
-      throw new Error('not sent')
+    const signal = AbortSignal.timeout(post.timeoutMs)
+    const request = { ...encode(init, post.encoding), redirect: 'manual', signal } as const
+    exchange = await attempt(url, request)
+    const first = exchange
+    if (post.dpopKey !== undefined && first.stage === 'answered') {
+      const nonce = dpopNonces.keep(url, first.headers)
+      if (nonce !== undefined && isNonceWanted(first.answer))
+        exchange = unspentUnlessSent(first, await attempt(url, request))
+      if (exchange.stage === 'answered') dpopNonces.keep(url, exchange.headers)
     }
-    const answered = await readAnswer(post.fetch, url, request)
-    if ('failure' in answered) {
-      exchange = { stage: 'failed', ...answered }
-      throw new Error('no answer')
+    switch (exchange.stage) {
+      case 'unsent':
+      case 'stopped':
+        throw new Error('not sent')
+      case 'failed':
+        throw new Error('no answer')
+      case 'answered':
+        break
     }
-    const at = post.now()
-    const answer = classifyAnswer(answered, at, post.secrets)
-    exchange = { stage: 'answered', answer, status: answered.status, headers: answered.headers, at }
+    const { answer } = exchange
     if (answer.kind !== 'object') throw new Error('no token answer')
     try {
       await post.onAnswer?.(answer.body)
@@ -77,10 +103,20 @@ export function watchPost(post: TokenPost): WatchedPost {
       throw new Error('not kept')
     }
     const headers = { 'content-type': 'application/json' }
-    return new Response(JSON.stringify(answer.body), { status: answered.status, headers })
+    return new Response(JSON.stringify(answer.body), { status: exchange.status, headers })
   }
 
   return { fetch: send, exchange: () => exchange }
+}
+
+function isNonceWanted(answer: AnswerClass): boolean {
+  return answer.kind === 'refused' && answer.error === 'use_dpop_nonce'
+}
+
+/** A second POST that was stopped, or reached nobody, leaves things as the first has: refused and unspent, for now. */
+function unspentUnlessSent(first: Extract<Exchange, { stage: 'answered' }>, second: Exchange): Exchange {
+  if (second.stage === 'answered' || (second.stage === 'failed' && second.failure.sent)) return second
+  return { ...first, answer: { kind: 'limited', status: first.status, cause: 'use_dpop_nonce' } }
 }
 
 async function readAnswer(

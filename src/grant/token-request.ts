@@ -3,6 +3,7 @@ import type { JsonObject, Secret } from '../credential.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import { formatScope } from '../scope.ts'
 import { configure, keepKeys } from './discovery.ts'
+import type { DpopKey } from './dpop.ts'
 import type { TokenAnswer } from './flow.ts'
 import { tokenAnswer } from './token-answer.ts'
 import { type Exchange, watchPost } from './token-endpoint.ts'
@@ -19,6 +20,8 @@ export interface RefreshRequest {
   readonly requestedScopes: readonly string[]
   /** RFC 8707. */
   readonly resource: string | null
+  /** Proven with the request; the key of a refresh token that is bound to one (RFC 9449 §5). */
+  readonly dpopKey?: DpopKey | undefined
   /** A new ID token must be about this subject (OpenID Connect Core §12.2). */
   readonly expectedSubject: string | null
   readonly fetch: typeof fetch
@@ -26,7 +29,10 @@ export interface RefreshRequest {
   readonly now: () => number
   /** For the whole request including its body; tied to nobody's signal. */
   readonly timeoutMs: number
-  /** Called in the same tick immediately before `fetch`. If it throws, nothing was sent and the error is passed on. */
+  /**
+   * Called in the same tick immediately before `fetch`. If it throws, nothing was sent and the error is passed on. It is
+   * called again before the second POST of a proof with a nonce; a throw there is a `limited` outcome.
+   */
   readonly beforeSend: () => void
   /**
    * Awaited with the object of any 2xx answer before anything about it is judged: persist first, judge second. If it
@@ -54,7 +60,7 @@ export type RefreshOutcome =
 type Granted = TokenEndpointResponse & TokenEndpointResponseHelpers
 
 /**
- * Spends a refresh token: one POST, never repeated, no redirect followed. Every answer of the server and every failure
+ * Spends a refresh token: one POST, no redirect followed, never repeated but for a refused DPoP proof. Every answer of the server and every failure
  * of the network is an outcome; it rejects only with what `beforeSend` or `onAnswer` threw, or before anything is sent
  * (AuthkeepError `not_supported`, `response_invalid` for metadata that must not be used).
  */
@@ -67,6 +73,7 @@ export async function refresh(request: RefreshRequest): Promise<RefreshOutcome> 
     timeoutMs: request.timeoutMs,
     encoding: provider.refresh?.encoding ?? 'form',
     secrets: [refreshToken.reveal(), provider.client.secret ?? ''],
+    dpopKey: request.dpopKey,
     beforeSend: request.beforeSend,
     onAnswer: request.onAnswer,
   })
@@ -111,10 +118,25 @@ function conclude(
     return { kind: 'invalid', status, what: 'its ID token is about another subject' }
   }
   const { requestedScopes, resource } = request
-  return {
-    kind: 'served',
-    answer: tokenAnswer(answer.body, { requestedScopes, resource, subject, obtainedAt: exchange.at }),
-  }
+  const token = tokenAnswer(answer.body, {
+    requestedScopes,
+    resource,
+    subject,
+    obtainedAt: exchange.at,
+    headers: exchange.headers,
+  })
+  const what = wrongBinding(token, request)
+  return what === undefined ? { kind: 'served', answer: token } : { kind: 'invalid', status, what }
+}
+
+/** What is wrong with how a token is bound (RFC 9449 §5): to a key that nobody here has, or not to the one it has to be. */
+export function wrongBinding(
+  token: TokenAnswer,
+  { provider, dpopKey }: { readonly provider: Provider; readonly dpopKey?: DpopKey | undefined },
+): string | undefined {
+  const isBound = token.tokenType === 'DPoP'
+  if (isBound && dpopKey === undefined) return 'its token is bound to a key, and the request named none'
+  return !isBound && provider.dpop === 'required' ? 'its token is not bound to our key' : undefined
 }
 
 /** openid-client's complaints about a token answer, by code; its messages may quote the answer, so none is passed on. */

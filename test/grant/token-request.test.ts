@@ -116,6 +116,25 @@ describe('a refresh that is served', () => {
     const { outcome } = await refreshed({ now: () => 1000 })
     expect(outcome).toMatchObject({ answer: { obtainedAt: 1000, expiresAt: 61_000, refreshExpiresAt: 121_000 } })
   })
+
+  it("tells what the server's clock said, where it said so", async () => {
+    const dated = (date: string | null): typeof fetch => {
+      return async (input, init) => {
+        const response = await fetch(input, init)
+        const headers = new Headers(response.headers)
+        headers.delete('date')
+        if (date !== null) headers.set('date', date)
+        return new Response(await response.text(), { status: response.status, headers })
+      }
+    }
+    const said = async (date: string | null): Promise<unknown> => {
+      const { outcome } = await refreshed({ fetch: dated(date) })
+      return outcome.kind === 'served' ? outcome.answer.serverTime : outcome
+    }
+    expect(await said('Sun, 06 Nov 1994 08:49:37 GMT')).toBe(784_111_777_000)
+    expect(await said(null)).toBeUndefined()
+    expect(await said('yesterday')).toBeUndefined()
+  })
 })
 
 describe('a refresh that is not served', () => {
