@@ -2,6 +2,7 @@ import type { Configuration, CustomFetch, ExportedJWKSCache } from 'openid-clien
 import { AuthkeepError } from '../errors.ts'
 import { type AuthorizationServerMetadata, isSecureUrl, type Provider } from '../provider.ts'
 import { classifyFailure } from './classify.ts'
+import { clientSecretBasic } from './client-secret-basic.ts'
 
 export interface DiscoverOptions {
   readonly fetch: typeof fetch
@@ -67,7 +68,7 @@ export async function configure(
   const authenticate = {
     none: () => client.None(),
     client_secret_post: () => client.ClientSecretPost(secret),
-    client_secret_basic: () => client.ClientSecretBasic(secret),
+    client_secret_basic: () => clientSecretBasic(secret),
   }[authentication]
   const config = new client.Configuration(
     metadata as ConstructorParameters<typeof client.Configuration>[0],
