@@ -24,6 +24,8 @@ export const nativeFormat: Format = {
     if (version !== 1) throw new FormatError('it has no version')
     if (!isObject(credentials)) throw new FormatError('it has no credentials object')
     if (state !== undefined && !isObject(state)) throw new FormatError('its state is not an object')
+    // JSON.parse keeps the last of two members with one name: the other one would vanish with the next write.
+    if (namesIn(text) !== membersOf(document)) throw new FormatError('two of its members have the same name')
     return document
   },
 
@@ -39,21 +41,14 @@ export const nativeFormat: Format = {
   },
 
   put(document, changes) {
-    const sections = {
-      credentials: new Map(Object.entries(section(document, 'credentials'))),
-      state: new Map(Object.entries(section(document, 'state'))),
-    }
+    const credentials = { ...section(document, 'credentials') }
+    const state = { ...section(document, 'state') }
     for (const [key, value] of changes) {
-      const entries = sections[sectionOf(key)]
-      if (value === null) entries.delete(key)
-      else entries.set(key, { ...value, rev: randomBytes(12).toString('base64url') })
+      const entries = sectionOf(key) === 'state' ? state : credentials
+      if (value === null) Reflect.deleteProperty(entries, key)
+      else define(entries, key, { ...value, rev: randomBytes(12).toString('base64url') })
     }
-    // fromEntries defines members, where an assignment to "__proto__" would not.
-    return {
-      ...document,
-      credentials: Object.fromEntries(sections.credentials),
-      state: Object.fromEntries(sections.state),
-    }
+    return { ...document, credentials, state }
   },
 
   restored(older, current, now) {
@@ -100,6 +95,33 @@ function endOfCompleteEntries(text: string): number | null {
   return end
 }
 
+/** How many member names are written in a JSON text: the strings that a colon follows. */
+function namesIn(text: string): number {
+  let names = 0
+  for (let at = text.indexOf('"'); at !== -1; at = text.indexOf('"', at)) {
+    do at = text.indexOf('"', at + 1)
+    while (isEscaped(text, at))
+    do at++
+    while (isBlank(text.charCodeAt(at)))
+    if (text[at] === ':') names++
+  }
+  return names
+}
+
+function isEscaped(text: string, at: number): boolean {
+  let from = at
+  while (text[from - 1] === '\\') from--
+  return (at - from) % 2 === 1
+}
+
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
+
+function membersOf(json: Json): number {
+  if (Array.isArray(json)) return (json as Json[]).reduce<number>((sum, item) => sum + membersOf(item), 0)
+  if (!isObject(json)) return 0
+  return Object.values(json).reduce<number>((sum, value) => sum + 1 + membersOf(value), 0)
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -133,6 +155,11 @@ const sectionOf = (key: string): 'credentials' | 'state' => (key.startsWith(':')
 
 function section(document: Document, name: 'credentials' | 'state'): JsonObject {
   return (document[name] ?? {}) as JsonObject
+}
+
+/** An assignment to "__proto__" would not make a member. */
+function define(object: JsonObject, key: string, value: Json): void {
+  Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true })
 }
 
 function own(object: JsonObject, key: string): Json | undefined {

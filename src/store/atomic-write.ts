@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
-import { AuthkeepError, errnoOf } from '../errors.ts'
+import { AuthkeepError, errnoOf, isAuthkeepError } from '../errors.ts'
 import type { FileOperations, FileStat } from './file-operations.ts'
 
 /** Runs one step of a write and names it in the error that the caller gets. */
@@ -50,73 +50,79 @@ export function temporaryOwner(target: string, name: string): number | null {
   return match?.[1] === basename(target) ? Number(match[2]) : null
 }
 
-/** A complete, synced file that is not visible yet, and what it will be known by once it is: a rename changes neither. */
-export interface Draft {
-  readonly path: string
-  readonly stat: FileStat
-}
-
 /**
- * Writes a complete, synced file beside `target`; nothing visible has changed. After a failed
- * sync the pages may be gone and a second sync of the same file would lie, so the bytes go to a fresh file, once.
- *
- * @param like whose owner the new file gets, so that a root process does not lock a user out of the user's own file
+ * A complete file beside the one it is to become; nothing visible has changed. `sync` makes it durable, `publish` makes
+ * it the file, `discard` removes whatever has not been published.
  */
-export async function writeDraft(
-  files: FileOperations,
-  target: string,
-  bytes: Uint8Array,
-  like: FileStat | null,
-): Promise<Draft> {
-  try {
-    return await writeDraftOnce(files, target, bytes, like)
-  } catch (error) {
-    const detail = error instanceof AuthkeepError ? (error.detail as { operation?: string; errno?: string }) : {}
-    if (detail.operation === 'fsync' && detail.errno === 'EIO') return writeDraftOnce(files, target, bytes, like)
-    throw error
+export class Draft {
+  /** What the file will be known by: neither a sync nor a rename changes it. */
+  readonly stat: FileStat
+  readonly #files: FileOperations
+  readonly #target: string
+  readonly #path: string
+  readonly #fd: number
+  readonly #size: number
+  #isOpen = true
+  #isLeft = true
+
+  /** @param like whose owner it gets, so that a root process does not lock a user out of the user's own file */
+  constructor(files: FileOperations, target: string, bytes: Uint8Array, like: FileStat | null) {
+    const random = randomBytes(8).toString('hex')
+    this.#files = files
+    this.#target = target
+    this.#path = join(dirname(target), `.${basename(target)}.${process.pid}.${random}.tmp`)
+    this.#size = bytes.byteLength
+    this.#fd = step(target, 'create', () => files.create(this.#path))
+    try {
+      const made = step(target, 'fstat', () => files.fstat(this.#fd))
+      if (like !== null && (made.uid !== like.uid || made.gid !== like.gid)) keepOwner(files, this.#fd, like)
+      if (made.mode !== 0o600) step(target, 'fchmod', () => files.fchmod(this.#fd, 0o600))
+      writeAll(files, target, this.#fd, bytes, 0)
+      this.stat = step(target, 'fstat', () => files.fstat(this.#fd))
+    } catch (error) {
+      this.discard()
+      throw error
+    }
+  }
+
+  async sync(): Promise<void> {
+    await slowStep(this.#target, 'fsync', () => this.#files.fsync(this.#fd))
+    const { size } = step(this.#target, 'fstat', () => this.#files.fstat(this.#fd))
+    if (size !== this.#size) throw cutShort(this.#target)
+    // NFS, FUSE and quotas report a failed write only here.
+    this.#isOpen = false
+    step(this.#target, 'close', () => this.#files.close(this.#fd))
+  }
+
+  publish(): void {
+    step(this.#target, 'rename', () => this.#files.rename(this.#path, this.#target))
+    this.#isLeft = false
+  }
+
+  discard(): void {
+    if (this.#isOpen) tidy(() => this.#files.close(this.#fd))
+    if (this.#isLeft) tidy(() => this.#files.unlink(this.#path))
+    this.#isOpen = false
+    this.#isLeft = false
   }
 }
 
-async function writeDraftOnce(
-  files: FileOperations,
-  target: string,
-  bytes: Uint8Array,
-  like: FileStat | null,
-): Promise<Draft> {
-  const random = randomBytes(8).toString('hex')
-  const draft = join(dirname(target), `.${basename(target)}.${process.pid}.${random}.tmp`)
-  const fd = step(target, 'create', () => files.create(draft))
-  let isOpen = true
-  try {
-    const made = step(target, 'fstat', () => files.fstat(fd))
-    if (like !== null && (made.uid !== like.uid || made.gid !== like.gid)) keepOwner(files, fd, like)
-    if (made.mode !== 0o600) step(target, 'fchmod', () => files.fchmod(fd, 0o600))
-    writeAll(files, target, fd, bytes, 0)
-    await slowStep(target, 'fsync', () => files.fsync(fd))
-    const stat = step(target, 'fstat', () => files.fstat(fd))
-    if (stat.size !== bytes.byteLength) {
-      throw new AuthkeepError('store_failed', { path: target, operation: 'write', errno: 'ENOSPC', unspent: true })
-    }
-    // NFS, FUSE and quotas report a failed write only here.
-    isOpen = false
-    step(target, 'close', () => files.close(fd))
-    return { path: draft, stat }
-  } catch (error) {
-    if (isOpen) tidy(() => files.close(fd))
-    tidy(() => files.unlink(draft))
-    throw error
-  }
+/** After a failed sync the pages may be gone, and a second sync of the same file would lie. */
+export function hasLostPages(error: unknown): boolean {
+  return isAuthkeepError(error, 'store_failed') && error.detail.operation === 'fsync' && error.detail.errno === 'EIO'
 }
 
 /** Writes to the end, however little each call takes. One that takes nothing will not take more the next time. */
 export function writeAll(files: FileOperations, target: string, fd: number, bytes: Uint8Array, position: number): void {
   for (let offset = 0; offset < bytes.byteLength; ) {
     const written = step(target, 'write', () => files.write(fd, bytes, offset, position + offset))
-    if (written === 0) {
-      throw new AuthkeepError('store_failed', { path: target, operation: 'write', errno: 'ENOSPC', unspent: true })
-    }
+    if (written === 0) throw cutShort(target)
     offset += written
   }
+}
+
+function cutShort(path: string): AuthkeepError<'store_failed'> {
+  return new AuthkeepError('store_failed', { path, operation: 'write', errno: 'ENOSPC', unspent: true })
 }
 
 /** Only root may give a file away; where we may not, the file is ours, as with any editor. */

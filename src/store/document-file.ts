@@ -3,7 +3,7 @@ import type { JsonObject } from '../credential.ts'
 import { AuthkeepError, errnoOf, isAuthkeepError } from '../errors.ts'
 import type { Document, Format } from '../formats/format.ts'
 import { isRunning } from '../owner.ts'
-import { slowStep, step, temporaryOwner, tidy, writeDraft } from './atomic-write.ts'
+import { Draft, hasLostPages, step, temporaryOwner, tidy } from './atomic-write.ts'
 import type { StoreEvent } from './events.ts'
 import type { HeldLock } from './file-lock.ts'
 import type { FileOperations, FileStat } from './file-operations.ts'
@@ -40,6 +40,12 @@ export interface Damage {
   readonly stat: FileStat | null
 }
 
+/** Complete, synced files beside the real ones. */
+interface Drafts {
+  readonly file: Draft
+  readonly copy: Draft
+}
+
 const racyMs = 50
 const rotten = 'its content is not what was written'
 /** Every file system writes back what it was not asked to sync well within this time. */
@@ -62,8 +68,8 @@ export class DocumentFile {
   readonly #format: Format
   /** Known from the start where the system tells, else from the first rename that is refused. */
   #isInPlace: boolean
-  /** The copy speaks of a commit of ours that did not come about. */
-  #isCopyAhead = false
+  /** A document of ours that came too late, over a newer one. */
+  #stray: string | undefined
   /** The directories above are known to be durable. */
   #isRooted = false
 
@@ -94,12 +100,21 @@ export class DocumentFile {
 
   // --- reading ---------------------------------------------------------------------------------------------------
 
-  /** @throws AuthkeepError `store_failed`; `store_corrupt` for a file of a newer version */
-  load(): Snapshot | Damage {
+  /**
+   * @param known what the same bytes were judged to say before
+   * @throws AuthkeepError `store_failed`; `store_corrupt` for a file of a newer version
+   */
+  load(known?: Snapshot): Snapshot | Damage {
     const found = this.#read(this.target)
     const stat = found?.stat ?? null
     if (stat?.links === 0 && this.#files.lstat(this.target)?.links === 0) throw replacedOnHost(this.target)
     const bytes = found?.bytes ?? null
+    if (bytes !== null && known?.bytes?.equals(bytes) === true) {
+      return { document: known.document, bytes, stat, isRacy: isRacy(stat) }
+    }
+    if (stat !== null && stat.identity === this.#stray && this.copy().kind === 'valid') {
+      return { what: 'a writer that had been stopped wrote over a newer state', bytes, stat }
+    }
     const finding = examine(bytes === null ? null : settledBytes(bytes), this.#format)
     switch (finding.kind) {
       case 'newer':
@@ -172,9 +187,8 @@ export class DocumentFile {
       return await this.#replace(document, bytes, seen, held)
     } catch (error) {
       if (!isUnreplaceable(error) || seen.bytes === null) throw error
-      // Mounted by itself, and the system did not say so. The copy that has just been made would only grow old.
+      // Mounted by itself, and the system did not say so.
       this.#isInPlace = true
-      tidy(() => this.#files.unlink(copyPath(this.target)))
       return this.#overwrite(document, bytes, seen.bytes, held)
     }
   }
@@ -185,50 +199,64 @@ export class DocumentFile {
     seen: Pick<Snapshot, 'bytes' | 'stat'>,
     held: HeldLock,
   ): Promise<Snapshot | null> {
-    const isStillOurs = (): boolean =>
-      step(this.target, 'fence', () => {
-        const now = this.#files.lstat(this.target)
-        return held.isHeld() && (now?.identity ?? null) === (seen.stat?.identity ?? null)
-      })
-    const draft = await writeDraft(this.#files, this.target, bytes, seen.stat)
-    let isDraftLeft = true
+    const drafts = await this.#writeDrafts(bytes, seen.stat)
     try {
-      if (!isStillOurs()) return null
-      // The copy first: a full disk shows while the file itself is untouched, and the copy is never older than the file.
-      const copy = sealedCopy(bytes, draft.stat.identity)
-      this.#isCopyAhead = true
-      await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
-      // From here to the rename nothing is awaited: nobody can come between the look and the deed but by the fence.
-      if (!isStillOurs()) return null
-      step(this.target, 'rename', () => this.#files.rename(draft.path, this.target))
-      isDraftLeft = false
-      this.#isCopyAhead = false
-    } catch (error) {
-      // The copy may speak of a commit that did not come about: a recovery must not bring it back.
-      if (isAuthkeepError(error)) await this.renewCopy(seen).catch(ignoreStoreFailure)
-      throw error
+      // From the fence to the last rename nothing is awaited: nobody can come between the look and the deed.
+      if (!this.#isStillOurs(seen, held)) return null
+      drafts.file.publish()
+      if (!step(this.target, 'fence', () => held.isHeld())) {
+        // Stopped between the look and the deed, for so long that the lock was taken: their commit stands in the copy.
+        this.#stray = drafts.file.stat.identity
+        return null
+      }
+      this.#publishCopy(drafts.copy)
     } finally {
-      if (isDraftLeft) tidy(() => this.#files.unlink(draft.path))
+      discard(drafts)
     }
     await this.makeDurable()
-    return { document, bytes, stat: draft.stat, isRacy: true }
+    return { document, bytes, stat: drafts.file.stat, isRacy: true }
   }
 
-  /** With the lock held: makes the copy say again what the file says, if it says more. */
-  async renewCopy(now: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
-    if (!this.#isCopyAhead) return
-    await this.#takeBackCopy(now)
-    this.#isCopyAhead = false
+  /** The fence: the lock is ours, and the file the one that was read. */
+  #isStillOurs(seen: Pick<Snapshot, 'stat'>, held: HeldLock): boolean {
+    return step(this.target, 'fence', () => {
+      const now = this.#files.lstat(this.target)
+      return held.isHeld() && (now?.identity ?? null) === (seen.stat?.identity ?? null)
+    })
   }
 
-  async #takeBackCopy({ bytes, stat }: Pick<Snapshot, 'bytes' | 'stat'>): Promise<void> {
-    if (bytes === null || stat === null) {
-      tidy(() => this.#files.unlink(copyPath(this.target)))
-      return
+  #publishCopy(copy: Draft): void {
+    try {
+      copy.publish()
+    } catch (error) {
+      // The file shows the new document already: no way back, and no promise that it stands twice.
+      if (!isAuthkeepError(error, 'store_failed')) throw error
+      throw new AuthkeepError('write_indeterminate', { key: this.#options.path })
     }
-    if (examine(bytes, this.#format).kind !== 'valid') return
-    const copy = sealedCopy(bytes, stat.identity)
-    await slowStep(this.target, 'copy', () => this.#files.replaceBeside(copyPath(this.target), copy))
+  }
+
+  /** The document and its second copy, complete and synced: a full disk shows while nothing visible has changed. */
+  async #writeDrafts(bytes: Buffer, like: FileStat | null): Promise<Drafts> {
+    for (let isSecond = false; ; isSecond = true) {
+      const drafts = this.#openDrafts(bytes, like)
+      const syncs = await Promise.allSettled([drafts.file.sync(), drafts.copy.sync()])
+      const failure = syncs.find((sync) => sync.status === 'rejected')
+      if (failure === undefined) return drafts
+      discard(drafts)
+      // To other files, once: what did not reach the disk is not in these any more.
+      if (isSecond || !hasLostPages(failure.reason)) throw failure.reason
+    }
+  }
+
+  #openDrafts(bytes: Buffer, like: FileStat | null): Drafts {
+    const file = new Draft(this.#files, this.target, bytes, like)
+    try {
+      const sealed = sealedCopy(bytes, file.stat.identity)
+      return { file, copy: new Draft(this.#files, copyPath(this.target), sealed, like) }
+    } catch (error) {
+      file.discard()
+      throw error
+    }
   }
 
   async #overwrite(document: Document, bytes: Buffer, seen: Buffer, held: HeldLock): Promise<Snapshot | null> {
@@ -341,7 +369,7 @@ export class DocumentFile {
   sweep(): void {
     const directory = dirname(this.target)
     for (const name of step(this.#options.path, 'readdir', () => this.#files.readdir(directory))) {
-      const pid = temporaryOwner(this.target, name)
+      const pid = temporaryOwner(this.target, name) ?? temporaryOwner(copyPath(this.target), name)
       const isDeadDraft = pid !== null && (pid === process.pid || !isRunning(pid))
       if (isDeadDraft || isTemporaryCopy(this.target, name)) tidy(() => this.#files.unlink(join(directory, name)))
     }
@@ -351,12 +379,12 @@ export class DocumentFile {
 /** Temporary files of the writer that keeps what stands beside the file: the name they will get, and a long number. */
 function isTemporaryCopy(target: string, name: string): boolean {
   const base = basename(target)
-  return name.startsWith(`${base}.`) && /\.(bak|gen-[^.]+\.\d{3}Z|corrupt-[^.]+\.\d{3}Z)\.\d{6,10}$/.test(name)
+  return name.startsWith(`${base}.`) && /\.(gen-[^.]+\.\d{3}Z|corrupt-[^.]+\.\d{3}Z)\.\d{6,10}$/.test(name)
 }
 
-/** What could not be tidied up after a failure is not what the caller must hear of. */
-function ignoreStoreFailure(error: unknown): void {
-  if (!isAuthkeepError(error, 'store_failed')) throw error
+function discard({ file, copy }: Drafts): void {
+  file.discard()
+  copy.discard()
 }
 
 function isRacy(stat: FileStat | null): boolean {

@@ -114,7 +114,8 @@ class FileStore implements FileBackend {
   async commit(changes: readonly Change[]): Promise<CommitResult> {
     this.#assertOpen()
     if (new Set(changes.map(({ key }) => key)).size !== changes.length) throw new TypeError('a key occurs twice')
-    const answer = new Promise<CommitResult>((resolve, reject) => this.#queue.push({ changes, resolve, reject }))
+    const own = changes.map((change) => ({ ...change, next: copiedJson(change.next) }))
+    const answer = new Promise<CommitResult>((resolve, reject) => this.#queue.push({ changes: own, resolve, reject }))
     this.#working ??= this.#work()
     return answer
   }
@@ -195,7 +196,7 @@ class FileStore implements FileBackend {
     const cached = this.#snapshot
     if (cached !== undefined && !cached.isRacy && file.isUnchanged(cached)) return cached
     for (let reread = 0; ; reread++) {
-      const loaded = file.load()
+      const loaded = file.load(this.#snapshot)
       if ('document' in loaded) return this.#remember(loaded)
       // Somebody may be writing in place right now: look again before calling it damage.
       if (reread === rereads) break
@@ -207,7 +208,7 @@ class FileStore implements FileBackend {
   /** Under the lock: what the file says, restored first if it has to be. */
   async #loadOrRestore(file: DocumentFile, held: HeldLock, startEmpty: boolean): Promise<Snapshot> {
     for (let attempt = 0; attempt < attemptsAgainstForeignWriters && held.isHeld(); attempt++) {
-      const loaded = file.load()
+      const loaded = file.load(this.#snapshot)
       if ('document' in loaded) return loaded
       const restored = await file.restore(loaded, held, { startEmpty, now: Date.now() })
       if (restored === null) continue
@@ -288,7 +289,6 @@ class FileStore implements FileBackend {
       const after = hasChanged ? await file.write(document, before, held) : before
       if (after === null) continue
       this.#remember(after)
-      if (!hasChanged) await file.renewCopy(after)
       // A refusal names what stands there now, which a writer that died may have left visible and not durable.
       if (!hasChanged && verdicts.some((verdict) => verdict !== 'accepted') && file.isRecent(after))
         await file.makeDurable()
@@ -396,6 +396,11 @@ class FileStore implements FileBackend {
 function asOf({ changes }: PendingCommit, error: unknown): unknown {
   if (!isAuthkeepError(error, 'write_indeterminate')) return error
   return new AuthkeepError('write_indeterminate', { key: changes[0]?.key ?? '' })
+}
+
+/** What the file will say: no later change of the caller's object may show in it. */
+function copiedJson(value: JsonObject | null): JsonObject | null {
+  return value === null ? null : (JSON.parse(JSON.stringify(value)) as JsonObject)
 }
 
 function copyOf(entry: Entry | null): Versioned | null {

@@ -3,7 +3,7 @@ import { type Document, type Format, FormatError } from '../formats/format.ts'
 import { slowStep, step, tidy } from './atomic-write.ts'
 import type { Backup } from './events.ts'
 import type { FileOperations } from './file-operations.ts'
-import { examine } from './recover.ts'
+import { examine, holdsCredentials } from './recover.ts'
 
 /** A generation is not made more often than this: what was an hour ago is worth keeping, what was a second ago is in the copy. */
 const spacingMs = 3_600_000
@@ -17,6 +17,8 @@ export class Generations {
   readonly #target: string
   readonly #format: Format
   readonly #keep: number
+  /** The newest one's time, as far as we have seen: no commit has to look for it. */
+  #newest: number | null = null
 
   constructor(files: FileOperations, target: string, format: Format, keep: number) {
     this.#files = files
@@ -38,12 +40,13 @@ export class Generations {
 
   /** Keeps the state before a commit, if the newest generation is old enough. An empty state is not worth keeping. */
   async keep(before: Document, now: number): Promise<void> {
-    if (this.#keep === 0 || this.#format.keys(before).every((key) => key.startsWith(':'))) return
+    if (this.#keep === 0 || isFresh(this.#newest, now)) return
     const names = this.#names()
-    const newest = names[0] === undefined ? null : timeOf(names[0])
-    if (newest !== null && Math.abs(now - newest) < spacingMs) return
+    this.#newest = names[0] === undefined ? null : timeOf(names[0])
+    if (isFresh(this.#newest, now) || !holdsCredentials(before, this.#format)) return
     const name = `${this.#prefix}${new Date(now).toISOString().replaceAll(':', '')}`
     await this.#write(name, before)
+    this.#newest = now
     for (const old of names.slice(this.#keep - 1)) tidy(() => this.#files.unlink(join(dirname(this.#target), old)))
   }
 
@@ -91,6 +94,10 @@ export class Generations {
     const path = join(dirname(this.#target), name)
     return slowStep(this.#target, 'generation', () => this.#files.replaceBeside(path, bytes))
   }
+}
+
+function isFresh(newest: number | null, now: number): boolean {
+  return newest !== null && Math.abs(now - newest) < spacingMs
 }
 
 /** `….gen-2026-11-22T180518.217Z` → Unix milliseconds. */

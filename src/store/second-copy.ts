@@ -32,11 +32,11 @@ export function sealOf(copy: Buffer): CopySeal {
   const sealAt = copy.byteLength - sealBytes * 4
   const seal = sealAt < 0 ? null : decodeBlank(copy.subarray(sealAt))
   if (seal?.toString('latin1', 0, 4) !== magic) return { isWhole: true, hasRotted: () => false }
-  const sum = seal.subarray(4, 36)
-  const isWhole = sha256(copy.subarray(0, sealAt)).equals(sum)
+  const document = copy.subarray(0, sealAt)
+  const isWhole = sha256(document).equals(seal.subarray(4, 36))
   return {
     isWhole,
-    hasRotted: (bytes, identity) => isWhole && sha256(identity).equals(seal.subarray(36)) && !sha256(bytes).equals(sum),
+    hasRotted: (bytes, identity) => isWhole && !document.equals(bytes) && sha256(identity).equals(seal.subarray(36)),
   }
 }
 

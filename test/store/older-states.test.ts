@@ -70,10 +70,11 @@ describe('generations', () => {
   })
 
   test('restore brings entries back, keeps what is there and newer, and marks what may be spent', async () => {
-    const store = await openStore({ path })
-    await put(store, apiKey('openai', 'kept'))
-    await put(store, oauth('refresh-token-number-one'))
+    const earlier = await openStore({ path })
+    await put(earlier, apiKey('openai', 'kept'))
+    await put(earlier, oauth('refresh-token-number-one'))
     await age(3)
+    const store = await openStore({ path })
     await put(store, apiKey('other', 'another'))
     const [newest] = await store.backups()
     expect(newest?.entries).toBe(2)

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type ApiKeyCredential, type OAuthCredential, Secret } from '../../src/credential.ts'
 import { AuthkeepError } from '../../src/errors.ts'
@@ -62,7 +62,7 @@ describe('a foreign program that writes in place', () => {
     await write('old')
     let isDone = false
     const files = watchedFiles((operation) => {
-      if (operation !== 'replaceBeside' || isDone) return
+      if (operation !== 'fsync' || isDone) return
       isDone = true
       writeForeign(name, 'foreign')
     })
@@ -71,7 +71,7 @@ describe('a foreign program that writes in place', () => {
     const change = { key: name, next: { type: 'api_key', key: 'refused' }, expected: seen!.revision }
     expect(await backend.commit([change])).toMatchObject({ ok: false, current: { value: { key: 'foreign' } } })
     await truncate(path)
-    expect(await read()).toBe('foreign')
+    expect(await read()).toBe('old')
   })
 
   test.each(['before', 'after'] as const)(
@@ -185,7 +185,85 @@ test('a system call that fails, whichever it is, is an error of this library or 
   expect(nth).toBeGreaterThan(20)
 })
 
+describe('a document', () => {
+  test('in which two members have one name is not read as the later of them', async () => {
+    const store = await openStore({ path })
+    const other: ApiKeyCredential = { type: 'api_key', provider: 'acme', account: 'default', key: new Secret('kept') }
+    await store.update(other, () => other)
+    await store.update(key, () => apiKey('mine'))
+    const text = await readFile(path, 'utf8')
+    await writeFile(path, text.replace('"acme:default"', `"${name}"`))
+    expect((await (await openStore({ path })).list()).map(({ provider }) => provider)).toEqual(['acme', 'openai'])
+    await store.close()
+  })
+
+  test('may hold strings that look like members', async () => {
+    for (const value of ['"', '\\', '\\"', '": ', '\\\\": {', 'a": "b', '\u2028"\u0000":']) {
+      await write(value)
+      expect(await read()).toBe(value)
+    }
+  })
+
+  test('does not change with an object that was committed', async () => {
+    const backend = fileBackend({ path })
+    const next = { type: 'api_key', nested: { key: 'committed' } }
+    const commit = backend.commit([{ key: name, next, expected: null }])
+    next.nested.key = 'changed later'
+    await commit
+    next.nested.key = 'changed later still'
+    await backend.commit([{ key: 'acme:default', next, expected: null }])
+    expect((await backend.read(name))?.value).toEqual({ type: 'api_key', nested: { key: 'committed' } })
+    expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({
+      credentials: { [name]: { nested: { key: 'committed' } } },
+    })
+    await backend.close()
+  })
+})
+
+describe('what stands beside the file', () => {
+  test("is a person's, unless it bears the name of a temporary file", async () => {
+    const theirs = [`${path}.bak.20261122`, `${path}.bak.1`, `${path}.old.1234567`, join(directory, 'auth.json.tmp')]
+    const left = [
+      `${path}.gen-2026-11-22T180518.217Z.1234567`,
+      join(directory, '.auth.json.999999999.0123456789abcdef.tmp'),
+      join(directory, '.auth.json.bak.999999999.0123456789abcdef.tmp'),
+    ]
+    for (const file of [...theirs, ...left]) await writeFile(file, 'x')
+    await write('new')
+    const names = fs.readdirSync(directory)
+    for (const file of theirs) expect(names).toContain(basename(file))
+    for (const file of left) expect(names).not.toContain(basename(file))
+  })
+})
+
 describe('a lock', () => {
+  test('that is lost in the instant before the rename: what was committed meanwhile comes back from the copy', async () => {
+    await write('old')
+    const other = { provider: 'acme', account: 'default' }
+    const theirs = new CredentialStore(fileBackend({ path }))
+    let isDone = false
+    const files = watchedFiles((operation, [, target]) => {
+      if (operation !== 'rename' || target !== path || isDone) return
+      isDone = true
+      // Stopped here for a minute: the lock is taken over, and a whole commit of somebody else is acknowledged.
+      const document = JSON.parse(fs.readFileSync(path, 'utf8')) as { credentials: Record<string, unknown> }
+      document.credentials['acme:default'] = { type: 'api_key', key: 'acknowledged' }
+      const text = JSON.stringify(document)
+      fs.writeFileSync(`${path}.new`, text)
+      fs.renameSync(`${path}.new`, path)
+      fs.writeFileSync(`${path}.bak`, text)
+      fs.unlinkSync(`${path}.lock.owner`)
+      fs.rmdirSync(`${path}.lock`)
+    })
+    const store = new CredentialStore(fileBackend({ path, files }))
+    await store.update(key, () => apiKey('new'))
+    expect(isDone).toBe(true)
+    expect(await read()).toBe('new')
+    expect(await theirs.read(other)).toMatchObject({ type: 'api_key' })
+    await store.close()
+    await theirs.close()
+  })
+
   test('behind a takeover guard of an unknown owner is busy in time, and the event loop goes on', async () => {
     await mkdir(`${path}.lock`)
     const anHourAgo = new Date(Date.now() - 3_600_000)
@@ -213,7 +291,7 @@ describe('a lock', () => {
     let state: 'ours' | 'theirs' | 'given back' = 'ours'
     let atTheirWrite: string | undefined
     const files = watchedFiles((operation, [target]) => {
-      if (operation === 'replaceBeside' && target === `${path}.bak` && state === 'ours') {
+      if (operation === 'fsync' && state === 'ours') {
         state = 'theirs'
         fs.unlinkSync(record)
         fs.rmdirSync(lock)

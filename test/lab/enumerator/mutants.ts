@@ -17,13 +17,12 @@ export type Mutant = (files: MemoryFiles) => Partial<FileOperations> & { readonl
 export function mutated(mutant: Mutant, copy: 'with a copy' | 'without a copy'): WritePath {
   return (files) => {
     const { settle, ...changes } = mutant(files)
-    const replaceBeside = changes.replaceBeside ?? files.replaceBeside.bind(files)
+    const rename = changes.rename ?? files.rename.bind(files)
+    const withoutCopy: Partial<FileOperations> = {
+      rename: (from, to) => (isCopy(to) ? files.unlink(from) : rename(from, to)),
+    }
     return {
-      files: withChanges(files, {
-        ...changes,
-        replaceBeside: (path, bytes) =>
-          isCopy(path) && copy === 'without a copy' ? nothing() : replaceBeside(path, bytes),
-      }),
+      files: withChanges(files, { ...changes, ...(copy === 'without a copy' ? withoutCopy : {}) }),
       ...(settle === undefined ? {} : { settle }),
     }
   }
@@ -31,14 +30,7 @@ export function mutated(mutant: Mutant, copy: 'with a copy' | 'without a copy'):
 
 export const none: Mutant = () => ({})
 
-export const noFileSync: Mutant = (files) => ({
-  fsync: nothing,
-  replaceBeside: async (path, bytes) => {
-    const temporary = `${path}.10001`
-    files.close(writeOver(files, temporary, bytes))
-    files.rename(temporary, path)
-  },
-})
+export const noFileSync: Mutant = () => ({ fsync: nothing })
 
 export const noDirectorySync: Mutant = () => ({ fsyncDirectory: nothing })
 
@@ -85,11 +77,11 @@ export const acknowledgedBeforeSync: Mutant = (files) => {
 
 /** The copy is written over: while that lasts, a damaged file has nothing to come back from. */
 export const copyInPlace: Mutant = (files) => ({
-  replaceBeside: async (path, bytes) => {
-    if (!isCopy(path)) return files.replaceBeside(path, bytes)
-    const fd = writeOver(files, path, bytes)
-    await files.fsync(fd)
-    files.close(fd)
+  rename: (from, to) => {
+    if (isCopy(to)) {
+      files.close(writeOver(files, to, files.read(from)!.bytes))
+      files.unlink(from)
+    } else files.rename(from, to)
   },
 })
 

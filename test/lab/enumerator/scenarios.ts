@@ -203,11 +203,11 @@ export const scenarios: readonly Scenario[] = [
     async (writer) => {
       const { values } = await twoEntries(writer)
       let left: Tree | undefined
-      // With the lock held and a whole draft on the disk.
+      // With the lock held and whole drafts on the disk.
       const dying = new MemoryFiles({
         tree: writer.files.tree(),
-        before: ({ part }) => {
-          if (part) left ??= dying.tree()
+        before: ({ operation }) => {
+          if (operation === 'rename') left ??= dying.tree()
           return undefined
         },
       })
