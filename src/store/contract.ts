@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { JsonObject } from '../credential.ts'
 import type { Change, CommitResult, StoreBackend } from './backend.ts'
 
 export { type Change, type CommitResult, memoryBackend, type StoreBackend, type Versioned } from './backend.ts'
@@ -10,16 +11,24 @@ export interface ContractHarness {
   open(): Promise<StoreBackend>
 }
 
-/** One rule of the contract. `run` rejects with an assertion error that says what was wrong. */
-export interface ContractCase {
+/** A place whose content can be spoiled, as by a failing disk or by another program. */
+export interface SpoilingHarness extends ContractHarness {
+  /** Makes what stands under the key unreadable. */
+  spoil(key: string): Promise<void>
+}
+
+/** One rule of the contract. `run` rejects when the rule is broken; an assertion error says what was wrong. */
+export interface ContractCase<Harness extends ContractHarness = ContractHarness> {
   readonly name: string
-  run(harness: ContractHarness): Promise<void>
+  run(harness: Harness): Promise<void>
 }
 
 /**
  * The contract of `StoreBackend` as runnable cases for any test runner:
  *
  *     for (const rule of storeContract) test(rule.name, () => rule.run(freshHarness()))
+ *
+ * What it cannot show is durability: that what `commit` has acknowledged outlives a power cut.
  */
 export const storeContract: readonly ContractCase[] = [
   rule('an absent key reads as null', async (store) => {
@@ -34,6 +43,16 @@ export const storeContract: readonly ContractCase[] = [
     assert.deepEqual(await other.keys(), ['p:a'])
   }),
 
+  rule('a value is kept whole, whatever its members are called and hold', async (store, other) => {
+    const value = JSON.parse(
+      `{ "nothing": null, "no": false, "zero": 0, "text": "", "list": [[], {}, [null, { "a": [] }]], "object": {},
+        "large": 9007199254740991, "small": -1.5e-7, "__proto__": { "a": 1 }, "constructor": "c", "with space": " s " }`,
+    ) as JsonObject
+    await put(store, 'p:a', value, null)
+    assert.deepEqual((await other.read('p:a'))?.value, value)
+    assert.ok(Object.hasOwn((await other.read('p:a'))?.value ?? {}, '__proto__'), 'a member called __proto__ is gone')
+  }),
+
   rule('a commit on a stale revision is refused and tells key and current value', async (store, other) => {
     const first = await put(store, 'p:a', { n: 1 }, null)
     const second = await put(other, 'p:a', { n: 2 }, first)
@@ -41,6 +60,17 @@ export const storeContract: readonly ContractCase[] = [
     assert.ok(!result.ok, 'a stale commit was accepted')
     assert.equal(result.key, 'p:a')
     assert.deepEqual(result.current, { value: { n: 2 }, revision: second })
+    assert.deepEqual((await store.read('p:a'))?.value, { n: 2 })
+  }),
+
+  rule('a delete on a stale revision is refused', async (store, other) => {
+    const first = await put(store, 'p:a', { n: 1 }, null)
+    await put(other, 'p:a', { n: 2 }, first)
+    for (const expected of [first, null]) {
+      const result = await store.commit([{ key: 'p:a', next: null, expected }])
+      assert.ok(!result.ok, 'a stale delete was accepted')
+      assert.deepEqual(result.current?.value, { n: 2 })
+    }
     assert.deepEqual((await store.read('p:a'))?.value, { n: 2 })
   }),
 
@@ -61,16 +91,37 @@ export const storeContract: readonly ContractCase[] = [
     }
   }),
 
+  rule('a delete that expects the key to be absent is accepted where it is, and makes nothing', async (store) => {
+    accepted(await store.commit([{ key: 'p:a', next: null, expected: null }]))
+    assert.equal(await store.read('p:a'), null)
+    assert.deepEqual(await store.keys(), [])
+  }),
+
+  rule('a deleted key is gone from reads and from the list', async (store, other) => {
+    const revision = await put(store, 'p:a', { n: 1 }, null)
+    accepted(await store.commit([{ key: 'p:a', next: null, expected: revision }]))
+    for (const handle of [store, other]) {
+      assert.equal(await handle.read('p:a'), null)
+      assert.deepEqual(await handle.keys(), [])
+    }
+  }),
+
   rule('the same value written twice has two revisions', async (store) => {
     const first = await put(store, 'p:a', { n: 1 }, null)
     const second = await put(store, 'p:a', { n: 1 }, first)
     assert.notEqual(second, first)
   }),
 
-  rule('a revision never comes back, not even after delete and re-create', async (store) => {
+  rule('a commit leaves the revisions of other keys as they are', async (store, other) => {
+    const revision = await put(store, 'p:a', { n: 1 }, null)
+    accepted(await other.commit([{ key: 'p:b', next: { n: 1 }, expected: null }]))
+    assert.equal((await store.read('p:a'))?.revision, revision)
+  }),
+
+  rule('a revision never comes back, not even after delete and re-create', async (store, other) => {
     const seen = new Set<string>()
     for (let round = 0; round < 5; round++) {
-      const made = await put(store, 'p:a', { n: 1 }, null)
+      const made = await put(round % 2 === 0 ? store : other, 'p:a', { n: 1 }, null)
       const changed = await put(store, 'p:a', { n: 1 }, made)
       for (const revision of [made, changed]) {
         assert.ok(!seen.has(revision), 'a revision was used twice')
@@ -124,6 +175,18 @@ export const storeContract: readonly ContractCase[] = [
     assert.equal(await store.read('p:b'), null)
   }),
 
+  rule('a refused batch names the first change whose expectation does not hold', async (store) => {
+    const revision = await put(store, 'p:b', { n: 1 }, null)
+    const result = await store.commit([
+      { key: 'p:a', next: { n: 1 }, expected: null },
+      { key: 'p:b', next: { n: 2 }, expected: null },
+      { key: 'p:c', next: { n: 3 }, expected: 'never-a-revision' },
+    ])
+    assert.ok(!result.ok, 'a batch with two wrong expectations was accepted')
+    assert.equal(result.key, 'p:b')
+    assert.deepEqual(result.current, { value: { n: 1 }, revision })
+  }),
+
   rule('an accepted batch changes everything', async (store, other) => {
     const revision = await put(store, 'p:a', { n: 1 }, null)
     const gone = await put(store, 'p:gone', { n: 1 }, null)
@@ -139,6 +202,26 @@ export const storeContract: readonly ContractCase[] = [
     assert.equal(await other.read('p:gone'), null)
   }),
 
+  rule('nobody sees half of a batch', async (store, other) => {
+    const keys = Array.from({ length: 12 }, (_, n) => `p:${n}`)
+    const ends = ['p:0', 'p:11'] as const
+    let revisions: readonly (string | null)[] = keys.map(() => null)
+    for (let n = 1; n <= 5; n++) {
+      const changes = keys.map((key, index) => ({ key, next: { n }, expected: revisions[index] ?? null }))
+      const commit = watched(store.commit(changes))
+      // Of values that only change together, the one that is read later is never the older one.
+      for (let look = 0; !commit.isAnswered || look < 40; look++) {
+        const [first, second] = look % 2 === 0 ? ends : [ends[1], ends[0]]
+        const before = (await other.read(first))?.value['n'] ?? 0
+        const after = (await other.read(second))?.value['n'] ?? 0
+        assert.ok(after >= before, 'one change of a batch was there before another')
+        if (look % 20 === 19) await nextTurn()
+      }
+      accepted(await commit.result)
+      revisions = await Promise.all(keys.map(async (key) => (await store.read(key))?.revision ?? null))
+    }
+  }),
+
   rule('values are handed over by copy', async (store) => {
     const given: { n: number; deep: { n: number } } = { n: 1, deep: { n: 1 } }
     await put(store, 'p:a', given, null)
@@ -146,7 +229,19 @@ export const storeContract: readonly ContractCase[] = [
     const read = (await store.read('p:a'))?.value as { deep: { n: number } }
     assert.equal(read.deep.n, 1, 'a later change of the given object reached the store')
     read.deep.n = 3
+    const refused = await store.commit([{ key: 'p:a', next: {}, expected: null }])
+    assert.ok(!refused.ok, 'a create overwrote')
+    assert.deepEqual(refused.current?.value, { n: 1, deep: { n: 1 } })
+    Object.assign(refused.current.value, { n: 4 })
     assert.deepEqual((await store.read('p:a'))?.value, { n: 1, deep: { n: 1 } })
+  }),
+
+  rule('the names of what every object has are keys like any other', async (store, other) => {
+    const names = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', ':__proto__']
+    for (const key of names) assert.equal(await store.read(key), null, `${key} is there before it was made`)
+    for (const key of names) await put(store, key, { key }, null)
+    for (const key of names) assert.deepEqual((await other.read(key))?.value, { key })
+    assert.deepEqual([...(await other.keys())].sort(), names.sort())
   }),
 
   rule('long and odd keys and values survive', async (store, other) => {
@@ -155,12 +250,18 @@ export const storeContract: readonly ContractCase[] = [
         'p:__proto__',
         'p:constructor',
         'p:a@b.example',
+        'p:A@B.example',
         'p:with:colons',
         'p:ünï çødé 🔑',
+        'p:ünï çødé 🔑'.normalize('NFD'),
+        'p:trailing',
+        'p:trailing ',
+        'p:%',
+        'p:*',
         'p:line\nbreak',
         "p:'; --",
       ],
-      ...[`p:${'long'.repeat(100)}`, ':state:https://issuer.example/x'],
+      ...[`p:${'long'.repeat(100)}`, `p:${'long'.repeat(100)}er`, ':state:https://issuer.example/x'],
     ]
     for (const key of odd) await put(store, key, { key, text: '\u2028 "\\ \u0000 🔑', big: 'x'.repeat(70_000) }, null)
     for (const key of odd) assert.equal((await other.read(key))?.value['key'], key)
@@ -174,6 +275,16 @@ export const storeContract: readonly ContractCase[] = [
     await within(waited, 10_000, 'the change was never noticed')
   }),
 
+  rule('waiting ends when another handle deletes the key, or makes it', async (store, other) => {
+    const revision = await put(store, 'p:a', { n: 1 }, null)
+    const deleted = store.waitForChange('p:a', revision, 20_000)
+    accepted(await other.commit([{ key: 'p:a', next: null, expected: revision }]))
+    await within(deleted, 10_000, 'the delete was never noticed')
+    const made = store.waitForChange('p:a', null, 20_000)
+    await put(other, 'p:a', { n: 1 }, null)
+    await within(made, 10_000, 'the new key was never noticed')
+  }),
+
   rule('waiting ends at once for a key that has changed already, and when it is deleted', async (store) => {
     const revision = await put(store, 'p:a', { n: 1 }, null)
     await within(store.waitForChange('p:a', null, 20_000), 10_000, 'a created key was not noticed')
@@ -181,9 +292,20 @@ export const storeContract: readonly ContractCase[] = [
     await within(store.waitForChange('p:a', revision, 20_000), 10_000, 'a deleted key was not noticed')
   }),
 
-  rule('waiting ends after its time-out when nothing happens', async (store) => {
+  rule('waiting ends after its time-out when nothing happens, and not at once', async (store) => {
     const revision = await put(store, 'p:a', { n: 1 }, null)
-    await within(store.waitForChange('p:a', revision, 20), 10_000, 'the time-out was not kept')
+    const from = performance.now()
+    await within(store.waitForChange('p:a', revision, 100), 10_000, 'the time-out was not kept')
+    assert.ok(performance.now() - from > 50, 'waiting ended and nothing had happened')
+  }),
+
+  rule('close waits for a commit under way', async (store, other) => {
+    const commit = watched(store.commit([{ key: 'p:a', next: { n: 1 }, expected: null }]))
+    await store.close()
+    await nextTurn()
+    assert.ok(commit.isAnswered, 'closed, and a commit is still under way')
+    accepted(await commit.result)
+    if (store !== other) assert.deepEqual((await other.read('p:a'))?.value, { n: 1 })
   }),
 
   rule('after close every method rejects, and what was committed stays', async (store, other) => {
@@ -200,14 +322,38 @@ export const storeContract: readonly ContractCase[] = [
   }),
 ]
 
-function rule(name: string, run: (store: StoreBackend, other: StoreBackend) => Promise<void>): ContractCase {
+/** The rules for what cannot be read, for backends whose place can be spoiled. To mend it is as good as to refuse it. */
+export const spoiledContract: readonly ContractCase<SpoilingHarness>[] = [
+  rule('what cannot be read is mended or an error, never absent', async (store, other, harness) => {
+    await put(store, 'p:a', { n: 1 }, null)
+    await harness.spoil('p:a')
+    for (const handle of [store, other]) {
+      const read = await orError(handle.read('p:a'))
+      if (!('error' in read)) assert.deepEqual(read.answer?.value, { n: 1 }, 'what cannot be read was passed over')
+      const keys = await orError(handle.keys())
+      if (!('error' in keys)) assert.deepEqual(keys.answer, ['p:a'], 'what cannot be read is not listed')
+    }
+  }),
+
+  rule('what cannot be read is not created over', async (store, _, harness) => {
+    await put(store, 'p:a', { n: 1 }, null)
+    await harness.spoil('p:a')
+    const created = await orError(store.commit([{ key: 'p:a', next: { n: 2 }, expected: null }]))
+    assert.ok('error' in created || !created.answer.ok, 'what cannot be read was overwritten')
+  }),
+]
+
+function rule<Harness extends ContractHarness>(
+  name: string,
+  run: (store: StoreBackend, other: StoreBackend, harness: Harness) => Promise<void>,
+): ContractCase<Harness> {
   return {
     name,
     async run(harness) {
       const store = await harness.open()
       const other = await harness.open()
       try {
-        await run(store, other)
+        await run(store, other, harness)
       } finally {
         await Promise.all([store.close(), other.close()])
       }
@@ -224,6 +370,27 @@ async function put(store: StoreBackend, key: string, next: Change['next'], expec
   const revision = (await store.read(key))?.revision
   assert.ok(typeof revision === 'string' && revision !== '', 'a stored value has no revision')
   return revision
+}
+
+/** A commit under way, and whether it has been answered yet. */
+function watched<T>(result: Promise<T>): { readonly result: Promise<T>; readonly isAnswered: boolean } {
+  const watch = { result, isAnswered: false }
+  const answered = (): void => {
+    watch.isAnswered = true
+  }
+  result.then(answered, answered)
+  return watch
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+async function orError<T>(work: Promise<T>): Promise<{ readonly answer: T } | { readonly error: unknown }> {
+  return work.then(
+    (answer) => ({ answer }),
+    (error: unknown) => ({ error }),
+  )
 }
 
 async function within<T>(work: Promise<T>, limitMs: number, message: string): Promise<T> {
