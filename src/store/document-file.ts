@@ -204,12 +204,7 @@ export class DocumentFile {
       // From the fence to the last rename nothing is awaited: nobody can come between the look and the deed.
       if (!this.#isStillOurs(seen, held)) return null
       drafts.file.publish()
-      if (!step(this.target, 'fence', () => held.isHeld())) {
-        // Stopped between the look and the deed, for so long that the lock was taken: their commit stands in the copy.
-        this.#stray = drafts.file.stat.identity
-        return null
-      }
-      this.#publishCopy(drafts.copy)
+      if (!this.#finish(drafts, held)) return null
     } finally {
       discard(drafts)
     }
@@ -225,11 +220,17 @@ export class DocumentFile {
     })
   }
 
-  #publishCopy(copy: Draft): void {
+  /** The file shows the new document. What fails now is no failure of the commit, and leaves no way back. */
+  #finish({ file, copy }: Drafts, held: HeldLock): boolean {
     try {
-      copy.publish()
+      if (held.isHeld()) {
+        copy.publish()
+        return true
+      }
+      // Stopped between the look and the deed, for so long that the lock was taken: their commit stands in the copy.
+      this.#stray = file.stat.identity
+      return false
     } catch (error) {
-      // The file shows the new document already: no way back, and no promise that it stands twice.
       if (!isAuthkeepError(error, 'store_failed')) throw error
       throw new AuthkeepError('write_indeterminate', { key: this.#options.path })
     }
