@@ -35,8 +35,19 @@ export interface Grant {
   readonly replays: number
   /** Fingerprint of the refresh token that this one is the successor of; a login has none. */
   readonly predecessor?: string
+  /** Who refreshed last, and when. For people, and to know whose clock the times in the entry are of. */
+  readonly refreshed?: Refreshed
   /** Another successor that came late, from a grace window or from before a login; tried once if the first is refused. */
   readonly spare?: { readonly refreshToken: Secret; readonly obtainedAt: number }
+}
+
+/** A line of the ledger: one refresh. */
+export interface Refreshed {
+  /** Unix milliseconds. */
+  readonly at: number
+  readonly host: string
+  readonly bootId: string | null
+  readonly pid: number
 }
 
 /** One access token of a grant, for one resource and scope set. */

@@ -10,6 +10,11 @@ export interface Process {
   vitality(owner: Owner): 'alive' | 'dead' | 'unknown'
 }
 
+/** The process that this is. */
+export function thisProcess(): Process {
+  return { owner: thisOwner(), vitality }
+}
+
 let self: Owner | undefined
 
 /** This process, described so that others on the machine can tell when it is gone. */

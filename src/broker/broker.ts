@@ -11,7 +11,7 @@ import type { Requirement, Target } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { GrantFlow } from '../grant/flow.ts'
 import type { refresh } from '../grant/token-request.ts'
-import type { Process } from '../owner.ts'
+import { type Process, thisProcess } from '../owner.ts'
 import { checkProvider, type Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
@@ -19,10 +19,12 @@ import { type AccessToken, BrokeredToken } from './access-token.ts'
 import { TokenCache } from './cache.ts'
 import { choose, readCredential } from './candidates.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { decide, type Moment, marginOf, scopeMissing, type Usable } from './decide.ts'
+import { decide, type Moment, scopeMissing, type Usable } from './decide.ts'
 import type { Explanation } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
+import { hardMargin, softMargin } from './margin.ts'
 import type { Refresher } from './refresh.ts'
+import { measureSkew, offsetFor } from './skew.ts'
 import { type Route, routesTo } from './target.ts'
 
 export interface TokenSource {
@@ -30,7 +32,10 @@ export interface TokenSource {
 }
 
 export interface GetTokenOptions {
-  /** How long the token must live on, in milliseconds. Default: 30 s, and at most a fifth of its lifetime. */
+  /**
+   * How long the token must live on, in milliseconds. Default: 30 s, and at most a tenth of its lifetime; well before
+   * that a new one is fetched in the background.
+   */
   readonly minTtlMs?: number
   /** The token that an API has just refused. N callers holding the same one cause one refresh, not N. */
   readonly rejected?: string
@@ -68,6 +73,8 @@ export interface TokenBrokerOptions {
 
 /** How long a waiter sleeps before it looks whether the holder of a lease is still running. */
 const lookAtHolderEveryMs = 100
+/** How soon a token that nears its end is looked at again. */
+const lookAtAgingEveryMs = 1_000
 
 /** A flight: everything that decides how one request is answered. */
 interface Flight {
@@ -77,10 +84,10 @@ interface Flight {
   readonly startedAt: number
 }
 
-/** The requests that wait for one credential. */
+/** The work that waits for one credential. */
 interface Lineage {
   tail: Promise<unknown>
-  readonly flights: Map<string, Promise<AccessToken>>
+  readonly flights: Map<string, Promise<unknown>>
 }
 
 /**
@@ -100,10 +107,8 @@ export class TokenBroker {
   readonly #cache: TokenCache
   readonly #watch: Disposable
   /** Per credential: one spender at a time, and requests that want the same share one place in its queue. */
-  readonly #lineages = new Map<
-    string,
-    { tail: Promise<unknown>; readonly flights: Map<string, Promise<AccessToken>> }
-  >()
+  readonly #lineages = new Map<string, Lineage>()
+  readonly #leeway: number
   #isClosed = false
 
   /** @throws AuthkeepError `provider_invalid`; `not_supported` for `onAuthorize`; TypeError for a timing that cannot work */
@@ -117,6 +122,7 @@ export class TokenBroker {
     this.#fetch = options.fetch ?? ((...request) => fetch(...request))
     this.#clock = options.clock ?? systemClock(options.now)
     this.#process = options.process
+    this.#leeway = this.#clock.random()
     this.#refresh = options.refresh
     this.#cache = new TokenCache(this.#clock)
     this.#timing = checkedTiming({ ...defaultTiming, ...options.timing })
@@ -172,6 +178,9 @@ export class TokenBroker {
       now: () => this.#clock.now(),
       signal: options.signal,
     })
+    if (answer.type === 'oauth' && answer.token.serverTime !== undefined) {
+      measureSkew(provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
+    }
     const stored = await this.#store.update(key, (current) =>
       credentialFrom(answer, key, provider, current, this.#clock.now()),
     )
@@ -202,8 +211,8 @@ export class TokenBroker {
     const label = labelOf(target)
     try {
       const routes = routesTo(target, this.#providers, options.account)
-      return await explainRoutes(label, routes, this.#store, (route) =>
-        this.#moment(route.provider, {}, this.#clock.now()),
+      return await explainRoutes(label, routes, this.#store, (route, credential) =>
+        this.#moment(route.provider, {}, this.#clock.now(), credential),
       )
     } catch (error) {
       if (isAuthkeepError(error, 'endpoint_unknown')) return explainUnknown(label, error)
@@ -234,7 +243,7 @@ export class TokenBroker {
     const { route, info } = choose(...(await this.#candidates(target, options.account)))
     const flight: Flight = { route, key: info, options, startedAt }
     const credential = await readCredential(this.#store, info)
-    const moment = this.#moment(route.provider, options, startedAt)
+    const moment = this.#moment(route.provider, options, startedAt, credential)
     const decision = decide(credential, route.requirement, moment)
     if (decision.action === 'authorize') {
       const token = await this.#stillLiving(flight, decision.error)
@@ -242,9 +251,10 @@ export class TokenBroker {
       throw decision.error
     }
     if (decision.action !== 'use') return this.#enqueue(flight)
+    if (decision.renew !== null) this.#renewSoon(flight)
     const token = present(decision.token, credential, route)
     if (name !== undefined) {
-      const goodUntil = needsDecisionAt(decision.token)
+      const goodUntil = needsDecisionAt(decision.token, moment) - (moment.startedAt - startedAt)
       this.#cache.remember(name, { token, key: info, credential, goodUntil })
     }
     return token
@@ -267,25 +277,45 @@ export class TokenBroker {
     return [routes, infos.flat()]
   }
 
+  #enqueue(flight: Flight): Promise<AccessToken> {
+    return this.#inTurn(flight.key, flightName(flight), () => this.#serve(flight))
+  }
+
   /**
    * Requests of one credential go one after the other, whatever scopes and resources they want: they would spend the
    * same refresh token. Requests that want the same thing share one place.
    */
-  #enqueue(flight: Flight): Promise<AccessToken> {
-    const lineage: Lineage = this.#lineages.get(keyName(flight.key)) ?? { tail: Promise.resolve(), flights: new Map() }
-    this.#lineages.set(keyName(flight.key), lineage)
-    const name = flightName(flight)
+  #inTurn<T>(key: CredentialKey, name: string, work: () => Promise<T>): Promise<T> {
+    const lineage: Lineage = this.#lineages.get(keyName(key)) ?? { tail: Promise.resolve(), flights: new Map() }
+    this.#lineages.set(keyName(key), lineage)
     const underWay = lineage.flights.get(name)
-    if (underWay !== undefined) return underWay
-    const answer = lineage.tail.then(() => this.#serve(flight))
+    if (underWay !== undefined) return underWay as Promise<T>
+    const answer = lineage.tail.then(work)
     lineage.flights.set(name, answer)
     lineage.tail = answer
       .catch(() => undefined)
       .finally(() => {
         lineage.flights.delete(name)
-        if (lineage.flights.size === 0) this.#lineages.delete(keyName(flight.key))
+        if (lineage.flights.size === 0) this.#lineages.delete(keyName(key))
       })
     return answer
+  }
+
+  /** Whoever asked has a token that lives, so nobody hears of a failure, and no timer keeps the process for it. */
+  #renewSoon(flight: Flight): void {
+    const renewal = this.#inTurn(flight.key, `renew ${flightName(flight)}`, () => this.#renew(flight))
+    renewal.catch(() => undefined)
+  }
+
+  /** One attempt, if nobody else makes one and none has failed lately. */
+  async #renew({ route, key, options, startedAt }: Flight): Promise<void> {
+    const refresher = await this.#loadRefresher()
+    const credential = await readCredential(this.#store, key)
+    const moment = this.#moment(route.provider, options, startedAt, credential)
+    const decision = decide(credential, route.requirement, moment)
+    if (decision.action !== 'use' || decision.renew === null || credential.type !== 'oauth' || this.#isClosed) return
+    if (!refresher.isDue(credential) || refresher.judge(credential, route.provider).kind !== 'free') return
+    await refresher.run(credential, decision.renew, route.provider)
   }
 
   /** Reads, decides, acts, and starts again, until there is a token or an error that says why there is none. */
@@ -296,7 +326,7 @@ export class TokenBroker {
     let served: readonly string[] | undefined
     for (;;) {
       const credential = await readCredential(this.#store, key)
-      const moment = this.#moment(provider, flight.options, flight.startedAt)
+      const moment = this.#moment(provider, flight.options, flight.startedAt, credential)
       const decision = decide(credential, requirement, moment)
       if (decision.action === 'use') return present(decision.token, credential, route)
       try {
@@ -311,7 +341,7 @@ export class TokenBroker {
           await this.#store.waitForChange(key, credential, { timeoutMs })
         } else if (verdict.kind === 'in_doubt') {
           await refresher.markInDoubt(credential)
-        } else {
+        } else if (!(await refresher.hasPaused(credential))) {
           const result = await refresher.run(credential, decision, provider)
           if (result.kind === 'served') served = result.token.scopes
         }
@@ -339,7 +369,7 @@ export class TokenBroker {
     if (!isAuthkeepError(error)) return null
     const credential = await this.#store.read(key)
     if (credential === null) return null
-    const moment = this.#moment(route.provider, { ...options, minTtlMs: 0 }, startedAt)
+    const moment = this.#moment(route.provider, { ...options, minTtlMs: 0 }, startedAt, credential)
     const decision = decide(credential, route.requirement, moment)
     return decision.action === 'use' ? present(decision.token, credential, route) : null
   }
@@ -360,9 +390,11 @@ export class TokenBroker {
     })
   }
 
-  #moment(provider: Provider, options: GetTokenOptions, startedAt: number): Moment {
+  #moment(provider: Provider, options: GetTokenOptions, startedAt: number, credential: Credential): Moment {
     const { minTtlMs = null, rejected = null } = options
-    return { now: this.#clock.now(), provider, minTtlMs, startedAt, rejected }
+    const offset = credential.type === 'oauth' ? offsetFor(credential, () => this.#process ?? thisProcess()) : 0
+    const [now, leeway] = [this.#clock.now() + offset, this.#leeway]
+    return { now, provider, minTtlMs, startedAt: startedAt + offset, rejected, leeway }
   }
 
   /** The account a login is for when none is named. */
@@ -387,10 +419,13 @@ function labelOf(target: Target): string {
   return `${origin}${pathname}`
 }
 
-/** From when on a token is too close to its end to be handed out without a decision, Unix milliseconds. */
-function needsDecisionAt(token: Usable): number {
+/** Until when a token can be handed out without another decision, Unix milliseconds. */
+function needsDecisionAt(token: Usable, { leeway, now }: Moment): number {
   if (token.expiresAt === null) return Infinity
-  return token.expiresAt - marginOf(token, { minTtlMs: null, startedAt: Infinity })
+  const agesAt = token.expiresAt - softMargin(token, { leeway, startedAt: Infinity })
+  if (now < agesAt) return agesAt
+  const endsAt = token.expiresAt - hardMargin(token, { minTtlMs: null, startedAt: Infinity })
+  return Math.min(endsAt, now + lookAtAgingEveryMs)
 }
 
 function present(token: Usable, credential: Credential, { provider, headers }: Route): AccessToken {

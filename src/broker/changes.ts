@@ -3,6 +3,7 @@ import {
   fingerprint,
   type Lease,
   type OAuthCredential,
+  type Refreshed,
   type Secret,
   type StoredToken,
 } from '../credential.ts'
@@ -36,6 +37,11 @@ export function inDoubt(credential: OAuthCredential, lease: Lease): OAuthCredent
   }
 }
 
+/** The line of the ledger that the holder of a lease leaves. */
+export function ledgerLine({ owner: { host, bootId, pid } }: Lease, at: number): Refreshed {
+  return { at, host, bootId, pid }
+}
+
 /**
  * The entry with the successor in it. The fence is the token, not the lease: as long as the stored refresh token is the
  * one that was spent, its successor belongs there. Where another successor of the same token stands already (a grace
@@ -50,7 +56,8 @@ export function withSuccessor(
   const { seen, lease, spent, successor, at } = made
   const { doubtSince: _, ...grant } = current.grant
   const token = fingerprint(successor)
-  const primary = { refreshToken: successor, obtainedAt: at, predecessor: fingerprint(spent) }
+  const predecessor = fingerprint(spent)
+  const primary = { refreshToken: successor, obtainedAt: at, predecessor, refreshed: ledgerLine(lease, at) }
   const live = { state: 'live', stateFor: token, replays: 0, refreshExpiresAt: null } as const
   if (holds(current, spent)) {
     return {

@@ -3,6 +3,7 @@ import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
+import { hardMargin, livesLonger, softMargin } from './margin.ts'
 
 /** Everything a decision depends on besides the credential and the requirement. */
 export interface Moment {
@@ -15,6 +16,8 @@ export interface Moment {
   readonly startedAt: number
   /** An access token that an API has just refused. */
   readonly rejected: string | null
+  /** At least 0 and below 1, and the same for the whole life of an instance: it spreads when instances refresh. */
+  readonly leeway: number
 }
 
 /** A stored token that satisfies the requirement. */
@@ -37,15 +40,12 @@ export interface RefreshPlan {
 }
 
 export type Decision =
-  | { readonly action: 'use'; readonly token: Usable }
+  /** `renew`: the token nears its end, and this would bring its successor; nobody has to wait for it. */
+  | { readonly action: 'use'; readonly token: Usable; readonly renew: RefreshPlan | null }
   | RefreshPlan
   | { readonly action: 'exchange' }
   | { readonly action: 'reissue' }
   | { readonly action: 'authorize'; readonly error: AuthkeepError }
-
-const defaultMarginMs = 30_000
-/** A larger part of a short lifetime would make a fresh token look old. */
-const largestMarginShare = 0.2
 
 /**
  * The one judgement of the project. Pure: what to do about a requirement, given a credential and a moment.
@@ -55,7 +55,7 @@ const largestMarginShare = 0.2
  */
 export function decide(credential: Credential, requirement: Requirement, moment: Moment): Decision {
   const token = usableToken(credential, requirement, moment)
-  if (token !== null) return { action: 'use', token }
+  if (token !== null) return { action: 'use', token, renew: renewal(credential, token, requirement, moment) }
   if (credential.type === 'oauth') return decideRefresh(credential, requirement, moment)
   const { provider, account } = credential
   return {
@@ -72,7 +72,7 @@ function usableToken(credential: Credential, requirement: Requirement, moment: M
       (credential.type !== 'oauth' ||
         missingScopes(requirement.scopes, token.scopes, moment.provider.implies).length === 0) &&
       token.secret.reveal() !== moment.rejected &&
-      livesOn(token, moment),
+      livesLonger(token, hardMargin(token, moment), moment.now),
   )
   return serving.reduce<Usable | null>((best, token) => (best === null || isBetter(token, best) ? token : best), null)
 }
@@ -83,17 +83,10 @@ function isBetter(a: Usable, b: Usable): boolean {
     : a.scopes.length < b.scopes.length
 }
 
-function livesOn(token: Usable, moment: Moment): boolean {
-  if (token.expiresAt === null) return true
-  return token.expiresAt - moment.now > marginOf(token, moment)
-}
-
-/** How much life a token must have left, in milliseconds. */
-export function marginOf(token: Usable, moment: Pick<Moment, 'minTtlMs' | 'startedAt'>): number {
-  if (token.obtainedAt >= moment.startedAt || token.expiresAt === null) return 0
-  if (moment.minTtlMs !== null) return moment.minTtlMs
-  const lifetime = token.obtainedAt === 0 ? Infinity : token.expiresAt - token.obtainedAt
-  return Math.min(defaultMarginMs, lifetime * largestMarginShare)
+function renewal(credential: Credential, token: Usable, requirement: Requirement, moment: Moment): RefreshPlan | null {
+  if (credential.type !== 'oauth' || livesLonger(token, softMargin(token, moment), moment.now)) return null
+  const decision = decideRefresh(credential, requirement, moment)
+  return decision.action === 'refresh' ? decision : null
 }
 
 function tokensOf(credential: Credential): readonly Usable[] {

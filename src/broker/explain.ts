@@ -1,3 +1,4 @@
+import type { Credential } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { type AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { CredentialStore } from '../store/store.ts'
@@ -33,7 +34,7 @@ export async function explainRoutes(
   target: string,
   routes: readonly Route[],
   store: CredentialStore,
-  momentFor: (route: Route) => Moment,
+  momentFor: (route: Route, credential: Credential) => Moment,
 ): Promise<Explanation> {
   const infos = await store.list()
   const candidates = await Promise.all(
@@ -43,7 +44,7 @@ export async function explainRoutes(
   try {
     const chosen = choose(routes, infos)
     const credential = await readCredential(store, chosen.info)
-    const decision = decide(credential, chosen.route.requirement, momentFor(chosen.route))
+    const decision = decide(credential, chosen.route.requirement, momentFor(chosen.route, credential))
     const error = decision.action === 'authorize' ? { error: decision.error.toJSON() } : {}
     return { target, verdict: decision.action, reason: reasonOf(decision), requirement, candidates, ...error }
   } catch (error) {
@@ -61,13 +62,14 @@ export function explainUnknown(target: string, error: AuthkeepError): Explanatio
 async function explainCandidate(
   { route, info }: Candidate,
   store: CredentialStore,
-  momentFor: (route: Route) => Moment,
+  momentFor: (route: Route, credential: Credential) => Moment,
 ): Promise<ExplainedCandidate> {
   const { provider, account, type } = info
   const { endpoint } = route.requirement
   const common = { provider, account, type, ...(endpoint === undefined ? {} : { endpoint }) }
   if (type === 'unreadable') return { ...common, verdict: 'unreadable', reason: info.problem ?? '' }
-  const decision = decide(await readCredential(store, info), route.requirement, momentFor(route))
+  const credential = await readCredential(store, info)
+  const decision = decide(credential, route.requirement, momentFor(route, credential))
   return {
     ...common,
     verdict: decision.action,

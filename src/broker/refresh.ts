@@ -12,13 +12,15 @@ import { discover } from '../grant/discovery.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { revokeToken } from '../grant/revoke.ts'
 import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
-import { type Process, thisOwner, vitality } from '../owner.ts'
+import { type Process, thisProcess } from '../owner.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import type { CredentialStore } from '../store/store.ts'
-import { holds, inDoubt, isHolder, isSameJudgement, keeps, withSuccessor, withToken } from './changes.ts'
+import { Attempts } from './attempts.ts'
+import { holds, inDoubt, isHolder, isSameJudgement, keeps, ledgerLine, withSuccessor, withToken } from './changes.ts'
 import type { Clock } from './clock.ts'
 import type { RefreshPlan } from './decide.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
+import { measureSkew } from './skew.ts'
 
 export interface RefresherOptions {
   readonly store: CredentialStore
@@ -61,6 +63,7 @@ export class Refresher {
   readonly #timing: RefreshTiming
   readonly #process: Process
   readonly #refresh: typeof refresh
+  readonly #attempts: Attempts
   readonly #metadata = new Map<Provider, Promise<AuthorizationServerMetadata>>()
   readonly #firstSeen = new Map<string, { readonly id: string; readonly at: number }>()
   /** Successors that could not be stored: kept here and tried again until they are. */
@@ -73,7 +76,8 @@ export class Refresher {
     this.#fetch = options.fetch
     this.#clock = options.clock
     this.#timing = options.timing
-    this.#process = options.process ?? { owner: thisOwner(), vitality }
+    this.#process = options.process ?? thisProcess()
+    this.#attempts = new Attempts(options.clock)
     this.#refresh = options.refresh ?? refresh
   }
 
@@ -106,12 +110,43 @@ export class Refresher {
     )
   }
 
+  /** Whether it is time for a refresh that nobody needs yet. */
+  isDue({ grant }: OAuthCredential): boolean {
+    return grant.refreshToken === null || this.#attempts.isDue(fingerprint(grant.refreshToken))
+  }
+
+  /** Keeps a distance from an attempt that has just failed: true if that took time, in which much may have changed. */
+  async hasPaused({ grant }: OAuthCredential): Promise<boolean> {
+    const pauseMs = grant.refreshToken === null ? 0 : this.#attempts.pauseMs(fingerprint(grant.refreshToken))
+    if (pauseMs > 0) await this.#clock.delay(pauseMs)
+    return pauseMs > 0
+  }
+
   /**
    * One refresh, from claim to stored token.
    *
    * @throws AuthkeepError `server_unavailable`, `server_rejected`, `response_invalid`, `grant_revoked`, `store_failed`, `store_busy`
    */
   async run(seen: OAuthCredential, plan: RefreshPlan, provider: Provider): Promise<RefreshResult> {
+    try {
+      const result = await this.#attempt(seen, plan, provider)
+      if (seen.grant.refreshToken !== null) this.#attempts.succeeded(fingerprint(seen.grant.refreshToken))
+      return result
+    } catch (error) {
+      await this.#noteFailure(seen, error)
+      throw error
+    }
+  }
+
+  /** The next attempt will be with whatever is stored by then, a successor perhaps that came with a bad answer. */
+  async #noteFailure(seen: OAuthCredential, error: unknown): Promise<void> {
+    const retryAfterMs = isAuthkeepError(error, 'server_unavailable') ? error.detail.retryAfterMs : undefined
+    const current = await this.#store.read(seen).catch(() => seen)
+    if (current?.type !== 'oauth' || current.grant.refreshToken === null) return
+    this.#attempts.failed(fingerprint(current.grant.refreshToken), retryAfterMs)
+  }
+
+  async #attempt(seen: OAuthCredential, plan: RefreshPlan, provider: Provider): Promise<RefreshResult> {
     // Before anything is claimed: a server that cannot even be discovered costs nothing.
     const metadata = await this.#discover(provider)
     const spent = seen.grant.refreshToken
@@ -299,6 +334,9 @@ export class Refresher {
     const name = seen.provider
     switch (outcome.kind) {
       case 'served':
+        if (outcome.answer.serverTime !== undefined) {
+          measureSkew(provider.issuer, outcome.answer.serverTime, outcome.answer.obtainedAt)
+        }
         await this.#keepToken(seen, lease, outcome.answer)
         return { kind: 'served', token: outcome.answer }
       case 'not_sent':
@@ -343,7 +381,8 @@ export class Refresher {
     await this.#change(seen, (current) => {
       if (current.lease?.id !== lease.id) return undefined
       const { doubtSince: _, ...grant } = current.grant
-      return { ...withToken({ ...current, grant: { ...grant, state: 'live', replays: 0 } }, answer, now), lease: null }
+      const live = { ...grant, state: 'live', replays: 0, refreshed: ledgerLine(lease, now) } as const
+      return { ...withToken({ ...current, grant: live }, answer, now), lease: null }
     })
   }
 

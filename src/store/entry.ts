@@ -1,4 +1,4 @@
-import type { Grant, Lease, OAuthCredential, Owner, StoredToken } from '../credential.ts'
+import type { Grant, Lease, OAuthCredential, Owner, Refreshed, StoredToken } from '../credential.ts'
 import { type Credential, type CredentialKey, type Json, type JsonObject, Secret } from '../credential.ts'
 
 /** Thrown by `decodeEntry`; says which member breaks which rule, and never what its value is. */
@@ -59,6 +59,7 @@ function decodeGrant(raw: JsonObject): Grant {
   const stateFor = read.optionalString('stateFor')
   const doubtSince = read.time('doubtSince', null)
   const predecessor = read.optionalString('predecessor')
+  const refreshed = read.optionalObject('refreshed')
   const spare = read.optionalObject('spare')
   return {
     scopes: read.strings('scopes'),
@@ -73,8 +74,15 @@ function decodeGrant(raw: JsonObject): Grant {
     ...(doubtSince === null ? {} : { doubtSince }),
     replays: read.number('replays', 0),
     ...(predecessor === undefined ? {} : { predecessor }),
+    ...(refreshed === undefined ? {} : { refreshed: decodeRefreshed(refreshed) }),
     ...(spare === undefined ? {} : { spare: decodeSpare(spare) }),
   }
+}
+
+function decodeRefreshed(raw: JsonObject): Refreshed {
+  const read = reader(raw, 'grant.refreshed.')
+  const common = { at: read.number('at'), host: read.string('host'), pid: read.number('pid') }
+  return { ...common, bootId: read.optionalString('bootId') ?? null }
 }
 
 function decodeSpare(raw: JsonObject): NonNullable<Grant['spare']> {
@@ -143,7 +151,7 @@ export function encodeEntry(credential: Credential, previous: JsonObject | null)
 
 const grantMembers: ReadonlySet<string> = new Set([
   ...['scopes', 'evidence', 'resources', 'refreshToken', 'refreshExpiresAt', 'generation', 'obtainedAt'],
-  ...['state', 'stateFor', 'doubtSince', 'replays', 'predecessor', 'spare'],
+  ...['state', 'stateFor', 'doubtSince', 'replays', 'predecessor', 'refreshed', 'spare'],
 ])
 const tokenMembers: ReadonlySet<string> = new Set([
   ...['accessToken', 'tokenType', 'scopes', 'resource', 'expiresAt', 'obtainedAt', 'evidence'],

@@ -78,6 +78,7 @@ const moment = (chosen: Provider): fc.Arbitrary<Moment> =>
     minTtlMs: fc.constantFrom(null, 0, 5_000, 600_000),
     startedAt: fc.constantFrom(now - 10, now - 60_000),
     rejected: fc.constantFrom(null, 't-1', 't-2'),
+    leeway: fc.double({ min: 0, max: 0.999, noNaN: true }),
   })
 
 const everything = provider.chain((chosen) => fc.tuple(credential, requirement, moment(chosen)))

@@ -1,9 +1,9 @@
 // One process of the process tests: asks for a token at the word "go", and can be told to stop dead at a point.
-// Arguments: JSON { path, provider, url, stopAt? }. Prints JSON lines.
+// Arguments: JSON { path, provider, url, stopAt?, isCareless? }. Prints JSON lines.
 import { createInterface } from 'node:readline'
 import { fileBackend, openStore, TokenBroker } from '../../dist/index.js'
 
-const { path, provider, url, stopAt } = JSON.parse(process.argv[2])
+const { path, provider, url, stopAt, isCareless = false } = JSON.parse(process.argv[2])
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
 /** The backend, except that after a commit for which `isPoint` holds nothing happens any more. */
@@ -34,6 +34,11 @@ for await (const line of createInterface({ input: process.stdin })) {
   } catch (error) {
     say({ error: error.code ?? String(error), detail: error.detail })
   }
+  if (isCareless) break
 }
-await broker.close()
-await store.close()
+// A careless program closes nothing: it ends when it has nothing left to do.
+if (isCareless) process.stdin.destroy()
+else {
+  await broker.close()
+  await store.close()
+}
