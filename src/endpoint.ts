@@ -8,6 +8,12 @@ export interface Endpoint {
   readonly scopes?: readonly string[]
   /** RFC 8707 resource that a token for this endpoint must be issued for. */
   readonly resource?: string
+  /** What `aud` of a JWT access token must name; for servers that name audiences without RFC 8707. */
+  readonly audience?: string
+  /** Authentication context classes of which the login must show one (RFC 9470). */
+  readonly acrValues?: readonly string[]
+  /** How long ago the person may have logged in, in seconds as on the wire (RFC 9470). */
+  readonly maxAge?: number
   /** Default: `oauth` and `token`. */
   readonly accepts?: readonly CredentialKind[]
   /** Sent with the token; a value may name a claim of the ID token or metadata: `{claims.…}`, `{metadata.…}`. */
@@ -23,7 +29,9 @@ export type Target =
       readonly account?: string
       readonly resource?: string
       readonly scopes?: readonly string[]
+      /** RFC 9470. The login must show one of them; here, other than at an endpoint, what is not shown is not there. */
       readonly acrValues?: readonly string[]
+      /** Seconds (RFC 9470). */
       readonly maxAge?: number
     }
 
@@ -32,6 +40,10 @@ export interface Requirement {
   readonly scopes: readonly string[]
   readonly resource: string | null
   readonly accepts: readonly CredentialKind[]
+  readonly audience?: string
+  readonly acrValues?: readonly string[]
+  /** Seconds. */
+  readonly maxAge?: number
   /** The endpoint pattern this comes from, for messages. */
   readonly endpoint?: string
 }
@@ -40,10 +52,14 @@ const defaultAccepts: readonly CredentialKind[] = ['oauth', 'token']
 
 /** The requirement that an endpoint declares. */
 export function requirementOf(endpoint: Endpoint): Requirement {
+  const { audience, acrValues, maxAge } = endpoint
   return {
     scopes: endpoint.scopes ?? [],
     resource: endpoint.resource ?? null,
     accepts: endpoint.accepts ?? defaultAccepts,
+    ...(audience === undefined ? {} : { audience }),
+    ...(acrValues === undefined ? {} : { acrValues }),
+    ...(maxAge === undefined ? {} : { maxAge }),
     endpoint: endpoint.url,
   }
 }

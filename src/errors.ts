@@ -31,6 +31,14 @@ export interface ErrorDetails {
     obtainable: boolean
     alternatives: readonly string[]
   }
+  /** The server gives no token that can do so little, and the caller wants none that can do more. */
+  scope_too_wide: {
+    provider: string
+    account: string
+    endpoint?: string
+    needed: readonly string[]
+    excess: readonly string[]
+  }
   /** The authorization server refused the refresh token. The credential is kept. */
   grant_revoked: { provider: string; account: string; generation: number }
   /** A refresh was sent and its answer never became durable; the refresh token may have been spent. */
@@ -64,6 +72,7 @@ export type ErrorCode = keyof ErrorDetails
 const remedies: { readonly [C in ErrorCode]: Remedy } = {
   authorization_required: 'authorize',
   scope_missing: 'authorize',
+  scope_too_wide: 'fix',
   grant_revoked: 'authorize',
   refresh_interrupted: 'authorize',
   step_up_required: 'authorize',
@@ -103,6 +112,8 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
     `A login to ${d.provider} is needed: ${reasons[d.reason]}${d.resource === undefined ? '' : ` (${d.resource})`}.`,
   scope_missing: (d) =>
     `The ${d.provider} login "${d.account}" lacks ${d.missing.join(' ')}${d.endpoint === undefined ? '' : `, which ${d.endpoint} needs`}.`,
+  scope_too_wide: (d) =>
+    `${d.provider} gives the login "${d.account}" no token without ${d.excess.join(' ')}, and a wider one is not allowed.`,
   grant_revoked: (d) => `${d.provider} no longer accepts the login "${d.account}".`,
   refresh_interrupted: (d) =>
     `A refresh of the ${d.provider} login "${d.account}" was interrupted, and its refresh token may have been spent.`,

@@ -1,6 +1,6 @@
 export type { AccessToken } from './broker/access-token.ts'
+export type { AuthorizeHandler, AuthorizeRequest } from './broker/ask.ts'
 export {
-  type AuthorizeHandler,
   type GetTokenOptions,
   TokenBroker,
   type TokenBrokerOptions,

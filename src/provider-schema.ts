@@ -106,6 +106,9 @@ function schemaOf(z: Zod) {
       .string('must be a URL')
       .refine((value) => URL.canParse(value) && !value.includes('#'), 'must be an absolute URL without fragment')
       .exactOptional(),
+    audience: text().exactOptional(),
+    acrValues: list(scope()).exactOptional(),
+    maxAge: z.number('must be seconds').nonnegative('must be seconds').exactOptional(),
     accepts: list(oneOf('oauth', 'api_key', 'token')).exactOptional(),
     headers: record(oneLine())
       .superRefine((headers, context) => {

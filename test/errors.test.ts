@@ -14,6 +14,13 @@ const samples: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
     obtainable: true,
     alternatives: [],
   },
+  scope_too_wide: {
+    provider: 'acme',
+    account: 'work',
+    endpoint: 'https://api.example/files',
+    needed: ['files:read'],
+    excess: ['files:write'],
+  },
   grant_revoked: { provider: 'acme', account: 'work', generation: 3 },
   refresh_interrupted: { provider: 'acme', account: 'work', since: 1_790_000_000_000, stage: 'sent' },
   step_up_required: { provider: 'acme', account: 'work', maxAge: 300 },

@@ -1,3 +1,4 @@
+import { claimsOf } from '../claims.ts'
 import type { Credential, JsonObject, Secret } from '../credential.ts'
 import { declaredHosts, matchEndpoint } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
@@ -26,6 +27,8 @@ export interface AccessToken {
 /** Where a token comes from, for its headers. */
 interface Origin {
   readonly provider: Provider
+  /** The pattern of the endpoint that it was wanted for, if it was one. */
+  readonly endpoint: string | undefined
   readonly credential: Credential
   /** The header templates of the endpoint. */
   readonly headers: Readonly<Record<string, string>>
@@ -45,6 +48,14 @@ export class BrokeredToken implements AccessToken {
   readonly account: string
   readonly #secret: Secret
   readonly #origin: Origin
+
+  get provider(): Provider {
+    return this.#origin.provider
+  }
+
+  get endpoint(): string | undefined {
+    return this.#origin.endpoint
+  }
 
   constructor(token: Usable, origin: Origin) {
     // RFC 6750 §5.1.1: the type is case insensitive; the scheme in a header is commonly matched as if it were not.
@@ -66,7 +77,11 @@ export class BrokeredToken implements AccessToken {
     if (request !== undefined) assertBound(provider, new URL(request.url))
     if (this.type !== 'Bearer') throw new AuthkeepError('not_supported', { feature: `A ${this.type} token` })
     const idToken = credential.type === 'oauth' ? credential.idToken : undefined
-    const sources = { claims: idToken === undefined ? {} : claimsOf(idToken), metadata: credential.metadata ?? {} }
+    // An ID token was checked when it was stored. A header whose claim is missing is left out.
+    const sources = {
+      claims: idToken === undefined ? {} : (claimsOf(idToken) ?? {}),
+      metadata: credential.metadata ?? {},
+    }
     const extra = Object.entries(headers).flatMap(([name, template]) => {
       const value = fill(template, sources)
       return value === undefined ? [] : [[name, value]]
@@ -93,17 +108,6 @@ function assertBound(provider: Provider, url: URL): void {
   if (matchEndpoint(endpoints, url) !== undefined) return
   const declared = declaredHosts(endpoints)
   throw new AuthkeepError('host_not_bound', { host: url.host, provider: provider.id, declared })
-}
-
-/** Claims of an ID token that was checked when it was stored. */
-function claimsOf(idToken: Secret): JsonObject {
-  try {
-    const payload = idToken.reveal().split('.')[1] ?? ''
-    return JSON.parse(Buffer.from(payload, 'base64url').toString()) as JsonObject
-  } catch {
-    // A hand-written entry may hold anything; a header whose claim is missing is left out.
-    return {}
-  }
 }
 
 /** `{claims.…}` and `{metadata.…}` replaced; undefined when one of them is missing, so that the header is left out. */

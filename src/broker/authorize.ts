@@ -10,6 +10,9 @@ import { withToken } from './changes.ts'
 export interface LoginPlan {
   readonly scopes: readonly string[]
   readonly resources: readonly string[]
+  readonly acrValues?: readonly string[]
+  /** Seconds. */
+  readonly maxAge?: number
 }
 
 /**
@@ -25,7 +28,13 @@ export function planLogin(provider: Provider, requirement: Requirement, existing
     .filter((endpoint) => missingScopes(endpoint.scopes ?? [], scopes, provider.implies).length === 0)
     .flatMap(({ resource }) => (resource === undefined ? [] : [resource]))
   const wanted = requirement.resource === null ? [] : [requirement.resource]
-  return { scopes, resources: [...new Set([...wanted, ...reachable, ...(before?.resources ?? [])])] }
+  const { acrValues, maxAge } = requirement
+  return {
+    scopes,
+    resources: [...new Set([...wanted, ...reachable, ...(before?.resources ?? [])])],
+    ...(acrValues === undefined ? {} : { acrValues }),
+    ...(maxAge === undefined ? {} : { maxAge }),
+  }
 }
 
 /**

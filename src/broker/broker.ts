@@ -16,14 +16,16 @@ import { checkProvider, type Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
 import { type AccessToken, BrokeredToken } from './access-token.ts'
+import { Asker, type AuthorizeHandler } from './ask.ts'
 import { TokenCache } from './cache.ts'
 import { choose, readCredential } from './candidates.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { decide, type Moment, scopeMissing, type Usable } from './decide.ts'
+import { type Decision, decide, type Moment, scopeMissing, stepUpRequired, type Usable } from './decide.ts'
 import type { Explanation } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
 import type { Refresher } from './refresh.ts'
+import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
 import { measureSkew, offsetFor } from './skew.ts'
 import { type Route, routesTo } from './target.ts'
 
@@ -41,12 +43,16 @@ export interface GetTokenOptions {
   readonly rejected?: string
   /** Which account's token, where a URL alone leaves a choice. */
   readonly account?: string
+  /** What is going to be done there (an HTTP method): what refusals have taught is remembered for it. Default `GET`. */
+  readonly method?: string
+  /**
+   * Whether the token may do more than the target requires, where the server gives none that does less. What it can do
+   * is in its `scopes`. Default: as the broker was told.
+   */
+  readonly allowWider?: boolean
   /** Stops the waiting; it never interrupts a refresh that has been sent. */
   readonly signal?: AbortSignal
 }
-
-/** Called when only a person can help. Not supported by this version. */
-export type AuthorizeHandler = (request: { readonly error: AuthkeepError; readonly target: Target }) => Promise<void>
 
 export interface Validation {
   readonly valid: boolean | 'opaque'
@@ -60,7 +66,13 @@ export interface TokenBrokerOptions {
   readonly fetch?: typeof fetch
   /** Unix milliseconds; default `Date.now`. */
   readonly now?: () => number
+  /** Asks a person when only a person can help; without it that is an error. */
   readonly onAuthorize?: AuthorizeHandler
+  /**
+   * Whether tokens may do more than is required, where the server gives none that does less. Default true: few servers
+   * give narrower ones. With false such a call is `scope_too_wide`.
+   */
+  readonly allowWider?: boolean
   /** Time limits of a refresh; the defaults suit servers that answer within 20 s. */
   readonly timing?: Partial<RefreshTiming>
   /** @internal For tests: all of time and chance; `now` is then not asked. */
@@ -76,11 +88,16 @@ const lookAtHolderEveryMs = 100
 /** How soon a token that nears its end is looked at again. */
 const lookAtAgingEveryMs = 1_000
 
+/** How a token is asked for inside: `needs` is what an API has just refused the last one for want of. */
+interface Request extends GetTokenOptions {
+  readonly needs?: Learned
+}
+
 /** A flight: everything that decides how one request is answered. */
 interface Flight {
   readonly route: Route
   readonly key: CredentialKey
-  readonly options: GetTokenOptions
+  readonly options: Request
   readonly startedAt: number
 }
 
@@ -109,13 +126,12 @@ export class TokenBroker {
   /** Per credential: one spender at a time, and requests that want the same share one place in its queue. */
   readonly #lineages = new Map<string, Lineage>()
   readonly #leeway: number
+  readonly #asker: Asker | undefined
+  readonly #allowWider: boolean
   #isClosed = false
 
-  /** @throws AuthkeepError `provider_invalid`; `not_supported` for `onAuthorize`; TypeError for a timing that cannot work */
+  /** @throws AuthkeepError `provider_invalid`; TypeError for a timing that cannot work */
   constructor(options: TokenBrokerOptions) {
-    if (options.onAuthorize !== undefined) {
-      throw new AuthkeepError('not_supported', { feature: 'Asking a person from getToken (onAuthorize)' })
-    }
     for (const provider of options.providers) checkProvider(provider, `provider ${provider.id}`)
     this.#store = options.store
     this.#providers = options.providers
@@ -126,14 +142,16 @@ export class TokenBroker {
     this.#refresh = options.refresh
     this.#cache = new TokenCache(this.#clock)
     this.#timing = checkedTiming({ ...defaultTiming, ...options.timing })
+    this.#asker = options.onAuthorize === undefined ? undefined : new Asker(options.onAuthorize)
+    this.#allowWider = options.allowWider ?? true
     this.#watch = this.#store.watch(() => this.#cache.clear())
   }
 
   /**
    * The right token for a target.
    *
-   * @throws AuthkeepError `authorization_required`, `scope_missing`, `grant_revoked`, `refresh_interrupted` (a person is
-   *   needed); `account_ambiguous`; `endpoint_unknown`, `provider_unknown`; `server_unavailable`, `server_rejected`,
+   * @throws AuthkeepError `authorization_required`, `scope_missing`, `step_up_required`, `grant_revoked`,
+   *   `refresh_interrupted` (a person is needed, and `onAuthorize` did not help); `account_ambiguous`; `scope_too_wide`; `endpoint_unknown`, `provider_unknown`; `server_unavailable`, `server_rejected`,
    *   `response_invalid`; `store_corrupt`, `store_failed`, `store_busy`. While a token still lives, a refresh that
    *   fails never fails the caller.
    */
@@ -142,7 +160,7 @@ export class TokenBroker {
     const cached = name === undefined ? undefined : this.#cache.fresh(name, this.#clock.now())
     if (cached !== undefined && !this.#isClosed) return cached
     options.signal?.throwIfAborted()
-    return abortable(this.#getToken(target, options, name), options.signal)
+    return abortable(this.#obtain(target, options, name), options.signal)
   }
 
   /** The same token again and again: for a client that wants to be given a function. */
@@ -169,7 +187,8 @@ export class TokenBroker {
     const { provider, requirement } = route
     const key = { provider: provider.id, account: route.account ?? (await this.#onlyAccount(provider)) }
     const existing = await this.#store.read(key)
-    const plan = planLogin(provider, requirement, existing)
+    const learned = await this.#learned(route, {})
+    const plan = planLogin(provider, withNeeds(requirement, learned), existing)
     const answer = await flow.run({
       provider,
       ...plan,
@@ -189,14 +208,25 @@ export class TokenBroker {
   }
 
   /**
-   * `fetch` with the right token attached. Only URLs that a provider declares can be asked for. This version does not
-   * yet retry after a refusal.
+   * `fetch` with the right token attached. Only URLs that a provider declares can be asked for, and a redirect to another
+   * origin leaves the token behind.
    *
-   * @throws AuthkeepError as `getToken`; `host_not_bound`
+   * What the API refuses is tried once more: with another token after `invalid_token` (RFC 6750), with more scopes after
+   * `insufficient_scope`, with a stronger login after `insufficient_user_authentication` (RFC 9470), with a nonce after
+   * `use_dpop_nonce` (RFC 9449). What was missing is remembered for the endpoint. Everything else is returned as it came,
+   * 429 and `Retry-After` too. A body that can be read only once, a stream or that of a `Request`, is sent once.
+   *
+   * @throws AuthkeepError as `getToken`: after a refusal, too, where a person has to log in; `host_not_bound`
    */
-  async fetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-    const { brokeredFetch } = await import('./fetch.ts')
-    return brokeredFetch(this, this.#fetch, input, init)
+  async fetch(input: string | URL | globalThis.Request, init?: RequestInit): Promise<Response> {
+    const { brokeredFetch, readCall } = await import('./fetch.ts')
+    const call = readCall(input, init)
+    const { url, method, signal } = call
+    const source = {
+      getToken: (more: Request) => abortable(this.#obtain(url, { method, ...more }, undefined), signal),
+      learn: (token: BrokeredToken, lesson: Learned) => this.#learn(token, method, lesson),
+    }
+    return brokeredFetch(source, this.#fetch, call)
   }
 
   /** @throws AuthkeepError `not_supported` */
@@ -205,15 +235,20 @@ export class TokenBroker {
   }
 
   /** What would be done about a target now, by which credential, and why; and why every other one would not serve. */
-  async explain(target: Target, options: { readonly account?: string } = {}): Promise<Explanation> {
+  async explain(target: Target, options: Pick<GetTokenOptions, 'account' | 'method'> = {}): Promise<Explanation> {
     this.#assertOpen()
     const { explainRoutes, explainUnknown } = await import('./explain.ts')
     const label = labelOf(target)
     try {
       const routes = routesTo(target, this.#providers, options.account)
-      return await explainRoutes(label, routes, this.#store, (route, credential) =>
-        this.#moment(route.provider, {}, this.#clock.now(), credential),
-      )
+      return await explainRoutes(label, routes, this.#store, async (credential, declared) => {
+        const route = await this.#route(declared, credential, options)
+        const { decision } = await this.#judge(
+          { route, key: credential, options, startedAt: this.#clock.now() },
+          credential,
+        )
+        return { requirement: route.requirement, decision }
+      })
     } catch (error) {
       if (isAuthkeepError(error, 'endpoint_unknown')) return explainUnknown(label, error)
       throw error
@@ -235,16 +270,34 @@ export class TokenBroker {
 
   // --- one request -----------------------------------------------------------------------------------------------
 
-  async #getToken(target: Target, options: GetTokenOptions, name: string | undefined): Promise<AccessToken> {
+  /** A token, or what a person who is asked for it makes possible. */
+  async #obtain(target: Target, options: Request, name: string | undefined): Promise<BrokeredToken> {
+    for (let request = options; ; ) {
+      try {
+        return await this.#getToken(target, request, name)
+      } catch (error) {
+        const outcome = (await this.#asker?.ask(error, request.method ?? 'GET')) ?? 'useless'
+        if (outcome === 'useless' || request !== options) throw error
+        // The login that an API did not like has been replaced: what the new one shows is judged as ever.
+        if (outcome === 'asked') request = { ...options, ...withoutLogin(options.needs) }
+      }
+    }
+  }
+
+  async #getToken(target: Target, options: Request, name: string | undefined): Promise<BrokeredToken> {
     this.#assertOpen()
     const startedAt = this.#clock.now()
     const confirmed = name === undefined ? undefined : await this.#confirm(name, startedAt)
     if (confirmed !== undefined) return confirmed
-    const { route, info } = choose(...(await this.#candidates(target, options.account)))
-    const flight: Flight = { route, key: info, options, startedAt }
+    const { route: declared, info } = choose(...(await this.#candidates(target, options.account)))
     const credential = await readCredential(this.#store, info)
-    const moment = this.#moment(route.provider, options, startedAt, credential)
-    const decision = decide(credential, route.requirement, moment)
+    const route = await this.#route(declared, credential, options)
+    const flight: Flight = { route, key: info, options, startedAt }
+    const { acrValues, maxAge } = options.needs ?? {}
+    if ((acrValues !== undefined || maxAge !== undefined) && credential.type === 'oauth') {
+      throw stepUpRequired(credential, route.requirement)
+    }
+    const { decision, moment } = await this.#judge(flight, credential)
     if (decision.action === 'authorize') {
       const token = await this.#stillLiving(flight, decision.error)
       if (token !== null) return token
@@ -253,15 +306,43 @@ export class TokenBroker {
     if (decision.action !== 'use') return this.#enqueue(flight)
     if (decision.renew !== null) this.#renewSoon(flight)
     const token = present(decision.token, credential, route)
-    if (name !== undefined) {
+    // The age of a login is looked at each time.
+    if (name !== undefined && route.requirement.maxAge === undefined) {
       const goodUntil = needsDecisionAt(decision.token, moment) - (moment.startedAt - startedAt)
       this.#cache.remember(name, { token, key: info, credential, goodUntil })
     }
     return token
   }
 
+  /** The route with what was learned about its endpoint, and with what an API has just asked for. */
+  async #route(route: Route, credential: Credential, options: Request): Promise<Route> {
+    const granted = credential.type === 'oauth' ? credential.grant.scopes : []
+    const learned = await this.#learned(route, options)
+    const requirement = withLearned(route.requirement, learned, granted, route.provider.implies)
+    return { ...route, requirement: options.needs === undefined ? requirement : withNeeds(requirement, options.needs) }
+  }
+
+  async #learned({ requirement: { endpoint } }: Route, { method = 'GET' }: Request): Promise<Learned> {
+    if (endpoint === undefined) return { scopes: [] }
+    return learnedFor(await this.#store.readState(learnedName(endpoint)), method)
+  }
+
+  async #learn({ endpoint }: BrokeredToken, method: string, lesson: Learned): Promise<void> {
+    if (endpoint !== undefined)
+      await this.#store.updateState(learnedName(endpoint), (state) => withLesson(state, method, lesson))
+  }
+
+  /** The decision about a credential here and now. */
+  async #judge(
+    { route, options, startedAt }: Flight,
+    credential: Credential,
+  ): Promise<{ readonly decision: Decision; readonly moment: Moment }> {
+    const moment = this.#moment(route.provider, options, startedAt, credential)
+    return { decision: decide(credential, route.requirement, moment), moment }
+  }
+
   /** Looks at the one entry that a cached token came from: one stat, for a file. */
-  async #confirm(name: string, now: number): Promise<AccessToken | undefined> {
+  async #confirm(name: string, now: number): Promise<BrokeredToken | undefined> {
     const key = this.#cache.keyOf(name)
     if (key === undefined) return undefined
     return this.#cache.confirmed(name, await this.#store.read(key), now)
@@ -277,7 +358,7 @@ export class TokenBroker {
     return [routes, infos.flat()]
   }
 
-  #enqueue(flight: Flight): Promise<AccessToken> {
+  #enqueue(flight: Flight): Promise<BrokeredToken> {
     return this.#inTurn(flight.key, flightName(flight), () => this.#serve(flight))
   }
 
@@ -319,15 +400,14 @@ export class TokenBroker {
   }
 
   /** Reads, decides, acts, and starts again, until there is a token or an error that says why there is none. */
-  async #serve(flight: Flight): Promise<AccessToken> {
+  async #serve(flight: Flight): Promise<BrokeredToken> {
     const { route, key } = flight
     const { provider, requirement } = route
     const refresher = await this.#loadRefresher()
     let served: readonly string[] | undefined
     for (;;) {
       const credential = await readCredential(this.#store, key)
-      const moment = this.#moment(provider, flight.options, flight.startedAt, credential)
-      const decision = decide(credential, requirement, moment)
+      const { decision } = await this.#judge(flight, credential)
       if (decision.action === 'use') return present(decision.token, credential, route)
       try {
         await refresher.flush(key)
@@ -365,7 +445,7 @@ export class TokenBroker {
   }
 
   /** While a token lives, a refresh that failed is not the caller's problem. */
-  async #stillLiving({ route, key, options, startedAt }: Flight, error: unknown): Promise<AccessToken | null> {
+  async #stillLiving({ route, key, options, startedAt }: Flight, error: unknown): Promise<BrokeredToken | null> {
     if (!isAuthkeepError(error)) return null
     const credential = await this.#store.read(key)
     if (credential === null) return null
@@ -391,10 +471,10 @@ export class TokenBroker {
   }
 
   #moment(provider: Provider, options: GetTokenOptions, startedAt: number, credential: Credential): Moment {
-    const { minTtlMs = null, rejected = null } = options
+    const { minTtlMs = null, rejected = null, allowWider = this.#allowWider } = options
     const offset = credential.type === 'oauth' ? offsetFor(credential, () => this.#process ?? thisProcess()) : 0
     const [now, leeway] = [this.#clock.now() + offset, this.#leeway]
-    return { now, provider, minTtlMs, startedAt: startedAt + offset, rejected, leeway }
+    return { now, provider, minTtlMs, startedAt: startedAt + offset, rejected, leeway, allowWider }
   }
 
   /** The account a login is for when none is named. */
@@ -428,22 +508,39 @@ function needsDecisionAt(token: Usable, { leeway, now }: Moment): number {
   return Math.min(endsAt, now + lookAtAgingEveryMs)
 }
 
-function present(token: Usable, credential: Credential, { provider, headers }: Route): AccessToken {
-  return new BrokeredToken(token, { provider, credential, headers })
+function present(token: Usable, credential: Credential, { provider, headers, requirement }: Route): BrokeredToken {
+  return new BrokeredToken(token, { provider, credential, headers, endpoint: requirement.endpoint })
+}
+
+function withoutLogin(needs: Learned | undefined): { readonly needs?: Learned } {
+  return needs === undefined ? {} : { needs: { scopes: needs.scopes } }
 }
 
 /** Requests with an ordinary wish are cached; one that names a refused token, a lifetime or an account wants a decision. */
 function cacheName(target: Target, options: GetTokenOptions): string | undefined {
-  if (options.rejected !== undefined || options.minTtlMs !== undefined || options.account !== undefined)
+  const { rejected, minTtlMs, account: named, allowWider, method = 'GET' } = options
+  if (rejected !== undefined || minTtlMs !== undefined || named !== undefined || allowWider !== undefined) {
     return undefined
-  if (typeof target === 'string') return target
-  if (target instanceof URL) return target.href
+  }
+  const prefix = method === 'GET' ? '' : `${method} `
+  if (typeof target === 'string') return prefix + target
+  if (target instanceof URL) return prefix + target.href
   const { provider, account, resource, scopes } = target
   return JSON.stringify([provider, account, resource, scopes, target.acrValues, target.maxAge])
 }
 
 function flightName({ route, options }: Flight): string {
-  const { scopes, resource, endpoint } = route.requirement
+  const { scopes, resource, endpoint, acrValues, maxAge } = route.requirement
   const rejected = options.rejected === undefined ? null : fingerprint(new Secret(options.rejected))
-  return JSON.stringify([route.provider.id, endpoint, scopes, resource, options.minTtlMs ?? null, rejected])
+  return JSON.stringify([
+    route.provider.id,
+    endpoint,
+    scopes,
+    resource,
+    acrValues,
+    maxAge,
+    options.minTtlMs ?? null,
+    options.allowWider,
+    rejected,
+  ])
 }

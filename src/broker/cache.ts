@@ -1,10 +1,10 @@
 import type { Credential, CredentialKey } from '../credential.ts'
-import type { AccessToken } from './access-token.ts'
+import type { BrokeredToken } from './access-token.ts'
 import type { Clock } from './clock.ts'
 
 /** A served token, and what must still hold for it to be served again. */
 export interface CachedToken {
-  readonly token: AccessToken
+  readonly token: BrokeredToken
   readonly key: CredentialKey
   /** The very object that the store returned: another one means that somebody has changed the entry. */
   readonly credential: Credential
@@ -28,7 +28,7 @@ export class TokenCache {
   }
 
   /** A token that can be handed out as it is. */
-  fresh(name: string, now: number): AccessToken | undefined {
+  fresh(name: string, now: number): BrokeredToken | undefined {
     const entry = this.#entries.get(name)
     if (entry === undefined || now >= entry.goodUntil) return undefined
     return this.#clock.monotonic() - entry.lookedAt < this.#lookEveryMs ? entry.token : undefined
@@ -40,7 +40,7 @@ export class TokenCache {
   }
 
   /** The token of an entry that has just been looked at, if the entry is still the one it was made from. */
-  confirmed(name: string, credential: Credential | null, now: number): AccessToken | undefined {
+  confirmed(name: string, credential: Credential | null, now: number): BrokeredToken | undefined {
     const entry = this.#entries.get(name)
     if (entry === undefined || entry.credential !== credential || now >= entry.goodUntil) return undefined
     entry.lookedAt = this.#clock.monotonic()

@@ -1,8 +1,9 @@
 import { type Credential, type OAuthCredential, type Secret, stateOf } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
-import type { Provider } from '../provider.ts'
+import type { Narrowing, Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
+import { excessScopes, isForAnother, isLoginEnough, labelOf, shownExpiry } from './evidence.ts'
 import { hardMargin, livesLonger, softMargin } from './margin.ts'
 
 /** Everything a decision depends on besides the credential and the requirement. */
@@ -18,6 +19,10 @@ export interface Moment {
   readonly rejected: string | null
   /** At least 0 and below 1, and the same for the whole life of an instance: it spreads when instances refresh. */
   readonly leeway: number
+  /** Whether a token may do more than is required; default true. */
+  readonly allowWider?: boolean
+  /** What the server was seen to do with a narrower scope; default what the provider declares. */
+  readonly narrowing?: Narrowing
 }
 
 /** A stored token that satisfies the requirement. */
@@ -35,6 +40,8 @@ export interface RefreshPlan {
   /** The narrower scope to ask for, or null to leave the parameter out. */
   readonly scopes: readonly string[] | null
   readonly resource: string | null
+  /** What the server does with a narrower scope is not known yet, and this answer will tell. */
+  readonly isProbe: boolean
   /** The refresh token may have been spent already: this is the one second try. */
   readonly isReplay: boolean
 }
@@ -72,9 +79,21 @@ function usableToken(credential: Credential, requirement: Requirement, moment: M
       (credential.type !== 'oauth' ||
         missingScopes(requirement.scopes, token.scopes, moment.provider.implies).length === 0) &&
       token.secret.reveal() !== moment.rejected &&
-      livesLonger(token, hardMargin(token, moment), moment.now),
+      livesLonger(token, hardMargin(token, moment), moment.now) &&
+      (credential.type !== 'oauth' || isFit(token, credential, requirement, moment)),
   )
   return serving.reduce<Usable | null>((best, token) => (best === null || isBetter(token, best) ? token : best), null)
+}
+
+function isFit(token: Usable, credential: OAuthCredential, requirement: Requirement, moment: Moment): boolean {
+  if (isForAnother(token.secret, requirement.audience)) return false
+  if (moment.allowWider === false && isWider(token.scopes, requirement, moment)) return false
+  return isLoginEnough(credential, token.secret, requirement, moment.now)
+}
+
+/** Whoever names no scope has not said what would be too much. */
+function isWider(scopes: readonly string[], requirement: Requirement, { provider }: Moment): boolean {
+  return requirement.scopes.length > 0 && excessScopes(scopes, requirement.scopes, provider.implies).length > 0
 }
 
 function isBetter(a: Usable, b: Usable): boolean {
@@ -97,7 +116,12 @@ function tokensOf(credential: Credential): readonly Usable[] {
     case 'token':
       return [{ ...fixed, secret: credential.token, expiresAt: credential.expiresAt }]
     case 'oauth':
-      return credential.tokens.map(({ accessToken, ...token }) => ({ ...token, secret: accessToken }))
+      return credential.tokens.map(({ accessToken, ...token }) => ({
+        ...token,
+        secret: accessToken,
+        scopes: labelOf(token.scopes, accessToken),
+        expiresAt: token.expiresAt ?? shownExpiry(accessToken),
+      }))
   }
 }
 
@@ -115,6 +139,11 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
   if (resource !== null && !grant.resources.includes(resource)) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'resource_not_granted', resource }))
   }
+  // A refresh brings no other login.
+  const latest = credential.tokens.at(-1)?.accessToken ?? null
+  if (!isLoginEnough(credential, latest, requirement, moment.now)) {
+    return authorize(stepUpRequired(credential, requirement))
+  }
   if (grant.refreshToken === null) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'no_refresh_token' }))
   }
@@ -129,7 +158,11 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
     const stage = grant.replays > 0 ? 'replayed' : 'sent'
     return authorize(new AuthkeepError('refresh_interrupted', { ...who, since: grant.doubtSince ?? 0, stage }))
   }
-  return { action: 'refresh', scopes: narrowed(requirement, moment), resource, isReplay: state === 'in_doubt' }
+  const plan = narrowed(credential, requirement, moment)
+  if (plan.scopes === null && moment.allowWider === false && isWider(grant.scopes, requirement, moment)) {
+    return authorize(scopeTooWide(credential, requirement, grant.scopes, moment))
+  }
+  return { action: 'refresh', ...plan, resource, isReplay: state === 'in_doubt' }
 }
 
 /**
@@ -145,10 +178,49 @@ function mayReplay({ grant, tokens }: OAuthCredential, { now, provider }: Moment
   return tokens.every(({ expiresAt }) => expiresAt !== null && expiresAt <= now)
 }
 
-/** Asked for only where the server is known to honour it: elsewhere a narrow answer can cost the grant its width. */
-function narrowed(requirement: Requirement, { provider }: Moment): readonly string[] | null {
-  if (provider.refresh?.narrowing !== 'honoured' || requirement.scopes.length === 0) return null
-  return requirement.scopes
+/**
+ * A narrower scope is asked for where the server is known to honour it: elsewhere the answer can cost the grant its
+ * width. What the server does is found out where the refresh token survives its use, so that it costs nothing.
+ */
+function narrowed(
+  { grant }: OAuthCredential,
+  requirement: Requirement,
+  moment: Moment,
+): Pick<RefreshPlan, 'scopes' | 'isProbe'> {
+  const { refresh } = moment.provider
+  const narrowing = moment.narrowing ?? refresh?.narrowing
+  const { scopes } = requirement
+  if (narrowing === 'honoured' && scopes.length > 0) return { scopes, isProbe: false }
+  const isProbe = narrowing === undefined && refresh?.rotation === 'none' && isWider(grant.scopes, requirement, moment)
+  return { scopes: isProbe ? scopes : null, isProbe }
+}
+
+/** The error for a login that is not strong or not fresh enough. */
+export function stepUpRequired(
+  { provider, account }: OAuthCredential,
+  { acrValues, maxAge }: Requirement,
+): AuthkeepError<'step_up_required'> {
+  return new AuthkeepError('step_up_required', {
+    ...{ provider, account },
+    ...(acrValues === undefined ? {} : { acrValues }),
+    ...(maxAge === undefined ? {} : { maxAge }),
+  })
+}
+
+/** The error for a token, or the only one to be had, that can do more than the caller allows. */
+export function scopeTooWide(
+  credential: OAuthCredential,
+  requirement: Requirement,
+  scopes: readonly string[],
+  { provider }: Pick<Moment, 'provider'>,
+): AuthkeepError<'scope_too_wide'> {
+  return new AuthkeepError('scope_too_wide', {
+    provider: credential.provider,
+    account: credential.account,
+    ...(requirement.endpoint === undefined ? {} : { endpoint: requirement.endpoint }),
+    needed: requirement.scopes,
+    excess: excessScopes(scopes, requirement.scopes, provider.implies),
+  })
 }
 
 /** The error for a grant, or a token, that does not cover what an endpoint needs. */

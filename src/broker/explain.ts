@@ -3,7 +3,7 @@ import type { Requirement } from '../endpoint.ts'
 import { type AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { CredentialStore } from '../store/store.ts'
 import { type Candidate, candidatesFor, choose, readCredential } from './candidates.ts'
-import { type Decision, decide, type Moment } from './decide.ts'
+import type { Decision } from './decide.ts'
 import type { Route } from './target.ts'
 
 /** What would be done about a target now, and why. Nothing in here is secret. */
@@ -11,7 +11,7 @@ export interface Explanation {
   readonly target: string
   readonly verdict: Decision['action'] | 'unknown'
   readonly reason: string
-  /** What the most specific endpoint needs; null when no provider declares one. */
+  /** What the most specific endpoint needs, with what was learned about it; null when no provider declares one. */
   readonly requirement: Requirement | null
   readonly candidates: readonly ExplainedCandidate[]
   /** The error that `getToken` would throw now. */
@@ -29,22 +29,30 @@ export interface ExplainedCandidate {
   readonly expiresAt?: number | null
 }
 
+/** What `getToken` would decide about a credential, and what that was measured by. */
+export type Judge = (
+  credential: Credential,
+  route: Route,
+) => Promise<{ readonly requirement: Requirement; readonly decision: Decision }>
+
 /** Judges every stored entry that could serve the routes, as `getToken` would, without changing or sending anything. */
 export async function explainRoutes(
   target: string,
   routes: readonly Route[],
   store: CredentialStore,
-  momentFor: (route: Route, credential: Credential) => Moment,
+  judge: Judge,
 ): Promise<Explanation> {
   const infos = await store.list()
   const candidates = await Promise.all(
-    candidatesFor(routes, infos).map((candidate) => explainCandidate(candidate, store, momentFor)),
+    candidatesFor(routes, infos).map((candidate) => explainCandidate(candidate, store, judge)),
   )
-  const requirement = routes[0]?.requirement ?? null
+  let requirement = routes[0]?.requirement ?? null
   try {
     const chosen = choose(routes, infos)
     const credential = await readCredential(store, chosen.info)
-    const decision = decide(credential, chosen.route.requirement, momentFor(chosen.route, credential))
+    const judged = await judge(credential, chosen.route)
+    const { decision } = judged
+    requirement = judged.requirement
     const error = decision.action === 'authorize' ? { error: decision.error.toJSON() } : {}
     return { target, verdict: decision.action, reason: reasonOf(decision), requirement, candidates, ...error }
   } catch (error) {
@@ -62,14 +70,13 @@ export function explainUnknown(target: string, error: AuthkeepError): Explanatio
 async function explainCandidate(
   { route, info }: Candidate,
   store: CredentialStore,
-  momentFor: (route: Route, credential: Credential) => Moment,
+  judge: Judge,
 ): Promise<ExplainedCandidate> {
   const { provider, account, type } = info
   const { endpoint } = route.requirement
   const common = { provider, account, type, ...(endpoint === undefined ? {} : { endpoint }) }
   if (type === 'unreadable') return { ...common, verdict: 'unreadable', reason: info.problem ?? '' }
-  const credential = await readCredential(store, info)
-  const decision = decide(credential, route.requirement, momentFor(route, credential))
+  const { decision } = await judge(await readCredential(store, info), route)
   return {
     ...common,
     verdict: decision.action,

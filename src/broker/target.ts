@@ -16,7 +16,7 @@ export interface Route {
 /**
  * The routes to a target, the most specific first. A URL is matched against every provider's endpoints.
  *
- * @throws AuthkeepError `endpoint_unknown`, `provider_unknown`; TypeError for what is no target; `not_supported`
+ * @throws AuthkeepError `endpoint_unknown`, `provider_unknown`; TypeError for what is no target
  */
 export function routesTo(target: Target, providers: readonly Provider[], account?: string): readonly Route[] {
   if (typeof target === 'string' || target instanceof URL) return routesToUrl(target, providers, account)
@@ -51,11 +51,15 @@ function routeOf(provider: Provider, endpoint: Endpoint, account: string | undef
 const anyKind: readonly CredentialKind[] = ['oauth', 'token', 'api_key']
 
 function routeTo(target: Exclude<Target, URL | string>, providers: readonly Provider[]): Route {
-  if (target.acrValues !== undefined || target.maxAge !== undefined) {
-    throw new AuthkeepError('not_supported', { feature: 'Asking for a fresher or stronger login (acrValues, maxAge)' })
-  }
   const provider = findProvider(target.provider, providers)
-  const requirement = { scopes: scopeSet(target.scopes ?? []), resource: target.resource ?? null, accepts: anyKind }
+  const { acrValues, maxAge } = target
+  const requirement = {
+    scopes: scopeSet(target.scopes ?? []),
+    resource: target.resource ?? null,
+    accepts: anyKind,
+    ...(acrValues === undefined ? {} : { acrValues }),
+    ...(maxAge === undefined ? {} : { maxAge }),
+  }
   return { provider, requirement, account: target.account, headers: {} }
 }
 

@@ -79,6 +79,8 @@ const steps: {
     if (detail.obtainable) return `Log in for more: ${loginCommand({ ...detail, scopes: detail.missing }, homeOption)}`
     return `No login can bring this: check the scopes of the endpoint in the provider file of ${detail.provider}`
   },
+  scope_too_wide: ({ provider }) =>
+    `Declare refresh.narrowing in the provider file of ${provider} if the server honours a narrower scope, or allow a wider token`,
   grant_revoked: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
   refresh_interrupted: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
   step_up_required: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,

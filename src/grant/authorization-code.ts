@@ -18,6 +18,10 @@ export interface AuthorizationRequest {
   /** RFC 8707 resources, each sent as a `resource` of its own. */
   readonly resources: readonly string[]
   readonly redirectUri: string
+  /** RFC 9470 §4. */
+  readonly acrValues?: readonly string[] | undefined
+  /** Seconds (RFC 9470 §4). */
+  readonly maxAge?: number | undefined
 }
 
 /** An authorization request ready to be shown, and what its answer will be checked against. */
@@ -55,6 +59,8 @@ export async function prepareAuthorization(request: AuthorizationRequest): Promi
   if (nonce !== null) parameters.set('nonce', nonce)
   parameters.set('code_challenge', await client.calculatePKCECodeChallenge(codeVerifier))
   parameters.set('code_challenge_method', 'S256')
+  if (request.acrValues !== undefined) parameters.set('acr_values', request.acrValues.join(' '))
+  if (request.maxAge !== undefined) parameters.set('max_age', String(request.maxAge))
   if (resources.length > 0) parameters.delete('resource')
   for (const resource of resources) parameters.append('resource', resource)
   const url = client.buildAuthorizationUrl(config, parameters)

@@ -7,6 +7,10 @@ export interface GrantRequest {
   readonly scopes: readonly string[]
   /** RFC 8707 resources the grant should cover; the first is the one the first access token is for. */
   readonly resources: readonly string[]
+  /** Authentication context classes of which the login should be one (RFC 9470 §4); flows without a person take no notice. */
+  readonly acrValues?: readonly string[]
+  /** How long ago the person may have logged in, in seconds (RFC 9470 §4). */
+  readonly maxAge?: number
   readonly account: string
   readonly fetch: typeof fetch
   /** Unix milliseconds. */

@@ -37,9 +37,12 @@ async function login(request: GrantRequest, options: LoopbackOptions): Promise<G
   const listener = await listenForRedirect(provider)
   let callback: Callback | undefined
   try {
-    const { scopes, resources, account, now } = request
+    const { scopes, resources, acrValues, maxAge, account, now } = request
     const { redirectUri } = listener
-    const prepared = await prepareAuthorization({ provider, metadata, scopes, resources, redirectUri })
+    const prepared = await prepareAuthorization({
+      ...{ provider, metadata, scopes, resources, redirectUri },
+      ...{ acrValues, maxAge },
+    })
     signal?.throwIfAborted()
     show(prepared.url, options.openBrowser ?? openSystemBrowser)
     callback = await arrival(listener, request, options.timeoutMs ?? personMs)

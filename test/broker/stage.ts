@@ -37,12 +37,15 @@ export interface Stage {
 export const key = { provider: 'demo', account: 'default' }
 
 export async function setStage(
-  options: AuthorizationServerOptions & { provider?: Partial<Provider> } = {},
+  options: AuthorizationServerOptions & {
+    provider?: Partial<Provider> | ((demo: Provider) => Partial<Provider>)
+  } = {},
 ): Promise<Stage> {
   const { provider: overrides, ...serverOptions } = options
   const server = await startAuthorizationServer(serverOptions)
   const api = await startResourceServer({ authorizationServer: server })
-  const provider: Provider = { ...demoProvider(server, { api: api.origin }), ...overrides }
+  const demo: Provider = demoProvider(server, { api: api.origin })
+  const provider: Provider = { ...demo, ...(typeof overrides === 'function' ? overrides(demo) : overrides) }
   const directory = await mkdtemp(join(tmpdir(), 'authkeep-'))
   const path = join(directory, 'auth.json')
   const store = await openStore({ path })

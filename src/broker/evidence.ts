@@ -1,0 +1,72 @@
+import { claimsOf } from '../claims.ts'
+import type { JsonObject, OAuthCredential, Secret } from '../credential.ts'
+import type { Requirement } from '../endpoint.ts'
+import { type Implications, missingScopes, parseScope, scopeSet } from '../scope.ts'
+
+// What tokens show by themselves. A JWT is believed when it shows less, or more, than was said about it; an opaque
+// token shows nothing, and is not guessed at.
+
+/** Scopes that are about the login and open no API; servers leave them out of the tokens for one (OIDC Core §3.1.2.1, §11). */
+const aboutTheLogin: ReadonlySet<string> = new Set(['openid', 'offline_access'])
+
+/**
+ * The scopes to put on a token's label: those that it was said to have and shows, and those that it shows besides. Some
+ * servers show the last part only of a scope that is a URL.
+ */
+export function labelOf(said: readonly string[], token: Secret): readonly string[] {
+  const shown = shownScopes(claimsOf(token))
+  if (shown === null) return said
+  const isShownAs = (scope: string, one: string): boolean => scope === one || scope.endsWith(`/${one}`)
+  const confirmed = said.filter((scope) => aboutTheLogin.has(scope) || shown.some((one) => isShownAs(scope, one)))
+  return scopeSet([...confirmed, ...shown.filter((one) => !said.some((scope) => isShownAs(scope, one)))])
+}
+
+/** `scope` (RFC 9068 §2.2.3) or `scp`, as a string or a list; null where a token shows neither. */
+function shownScopes(claims: JsonObject | null): readonly string[] | null {
+  const value = claims?.['scope'] ?? claims?.['scp']
+  if (typeof value === 'string') return parseScope(value)
+  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : null
+}
+
+/** When a token ends by its own account, Unix milliseconds; null where it does not tell. */
+export function shownExpiry(token: Secret): number | null {
+  const exp = claimsOf(token)?.['exp']
+  return typeof exp === 'number' ? exp * 1000 : null
+}
+
+/** Whether a token shows that it is for somebody else. */
+export function isForAnother(token: Secret, audience: string | undefined): boolean {
+  const aud = claimsOf(token)?.['aud']
+  if (audience === undefined || aud === undefined || aud === null) return false
+  return !(Array.isArray(aud) ? aud : [aud]).includes(audience)
+}
+
+/** What a scope set allows beyond the scopes that are needed and those that they bring with them. */
+export function excessScopes(
+  scopes: readonly string[],
+  needed: readonly string[],
+  implies: Implications = {},
+): readonly string[] {
+  return missingScopes(scopes, needed, implies).filter((scope) => !aboutTheLogin.has(scope))
+}
+
+/**
+ * Whether the login behind a token is as strong and as fresh as it has to be (RFC 9470), by what the token or else the ID
+ * token shows. Where neither shows anything an endpoint judges for itself; for a caller that asks there is nobody else.
+ */
+export function isLoginEnough(
+  credential: OAuthCredential,
+  token: Secret | null,
+  { acrValues = [], maxAge, endpoint }: Requirement,
+  now: number,
+): boolean {
+  const shown = (claim: string): unknown =>
+    (token === null ? undefined : claimsOf(token)?.[claim]) ??
+    (credential.idToken === undefined ? undefined : claimsOf(credential.idToken)?.[claim])
+  const isUnknownEnough = endpoint !== undefined
+  const [acr, authTime] = [shown('acr'), shown('auth_time')]
+  const isStrong = acrValues.length === 0 || (typeof acr === 'string' ? acrValues.includes(acr) : isUnknownEnough)
+  const isFresh =
+    maxAge === undefined || (typeof authTime === 'number' ? now <= (authTime + maxAge) * 1000 : isUnknownEnough)
+  return isStrong && isFresh
+}
