@@ -19,6 +19,7 @@ import { Attempts } from './attempts.ts'
 import { holds, inDoubt, isHolder, isSameJudgement, keeps, ledgerLine, withSuccessor, withToken } from './changes.ts'
 import type { Clock } from './clock.ts'
 import type { RefreshPlan } from './decide.ts'
+import { holdExit } from './hold-exit.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
 import { measureSkew } from './skew.ts'
 
@@ -156,7 +157,11 @@ export class Refresher {
     underWay.add(lease.id)
     try {
       if (!(await this.#claim(seen, lease, spent))) return { kind: 'overtaken' }
-      return await this.#spend(seen, plan, { provider, metadata }, { lease, spent, clock })
+      const { httpTimeoutMs, commitAllowanceMs } = this.#timing
+      return await holdExit(
+        () => this.#spend(seen, plan, { provider, metadata }, { lease, spent, clock }),
+        httpTimeoutMs + commitAllowanceMs,
+      )
     } finally {
       // A successor that is only in memory is still work of this lease: nobody here may take it for abandoned.
       if (!this.#unsaved.has(keyName(seen))) underWay.delete(lease.id)

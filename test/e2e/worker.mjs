@@ -1,9 +1,9 @@
 // One process of the process tests: asks for a token at the word "go", and can be told to stop dead at a point.
-// Arguments: JSON { path, provider, url, stopAt?, isCareless? }. Prints JSON lines.
+// Arguments: JSON { path, provider, url, stopAt?, isCareless?, once?, timing? }. Prints JSON lines.
 import { createInterface } from 'node:readline'
 import { fileBackend, openStore, TokenBroker } from '../../dist/index.js'
 
-const { path, provider, url, stopAt, isCareless = false } = JSON.parse(process.argv[2])
+const { path, provider, url, stopAt, isCareless = false, once, timing = {} } = JSON.parse(process.argv[2])
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
 /** The backend, except that after a commit for which `isPoint` holds nothing happens any more. */
@@ -24,7 +24,8 @@ const points = {
 }
 const backend = fileBackend({ path })
 const store = await openStore({ backend: stopAt === undefined ? backend : stoppingAfter(backend, points[stopAt]) })
-const broker = new TokenBroker({ store, providers: [provider] })
+const broker = new TokenBroker({ store, providers: [provider], timing })
+if (once !== undefined) process.once(once, () => say({ heard: once }))
 say({ ready: process.pid })
 for await (const line of createInterface({ input: process.stdin })) {
   if (line !== 'go') break
