@@ -118,8 +118,7 @@ export class DocumentFile {
     const finding = examine(bytes === null ? null : settledBytes(bytes), this.#format)
     switch (finding.kind) {
       case 'newer':
-        // One flipped bit makes another version, too.
-        if (this.#hasRotted(bytes, stat)) return { what: rotten, bytes, stat }
+        if (this.#isFlipped(bytes, stat)) return { what: rotten, bytes, stat }
         throw new AuthkeepError('store_corrupt', { path: this.#options.path, what: finding.what })
       case 'damaged':
         return { what: finding.what, bytes, stat }
@@ -146,9 +145,12 @@ export class DocumentFile {
     return wasEmptied ? 'all its credentials are gone' : null
   }
 
-  #hasRotted(bytes: Buffer | null, stat: FileStat | null): boolean {
+  /** One flipped bit makes another version, too. A newer version that had written this would have written a copy, too. */
+  #isFlipped(bytes: Buffer | null, stat: FileStat | null): boolean {
     const copy = this.#readCopy()
-    return copy !== null && bytes !== null && stat !== null && sealOf(copy.bytes).hasRotted(bytes, stat.identity)
+    if (copy === null || bytes === null || stat === null) return false
+    const seal = sealOf(copy.bytes)
+    return seal.hasRotted(bytes, stat.identity) || seal.isOneByteFrom(bytes)
   }
 
   /** What stands in the second copy. */

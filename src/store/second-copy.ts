@@ -26,17 +26,25 @@ export interface CopySeal {
   readonly isWhole: boolean
   /** The file is the very inode state that the copy was made of, and its bytes are not the ones that were written. */
   hasRotted(bytes: Uint8Array, identity: string): boolean
+  /** The file is the copy but for a single byte. */
+  isOneByteFrom(bytes: Uint8Array): boolean
 }
 
 export function sealOf(copy: Buffer): CopySeal {
   const sealAt = copy.byteLength - sealBytes * 4
   const seal = sealAt < 0 ? null : decodeBlank(copy.subarray(sealAt))
-  if (seal?.toString('latin1', 0, 4) !== magic) return { isWhole: true, hasRotted: () => false }
+  if (seal?.toString('latin1', 0, 4) !== magic) {
+    return { isWhole: true, hasRotted: () => false, isOneByteFrom: () => false }
+  }
   const document = copy.subarray(0, sealAt)
   const isWhole = sha256(document).equals(seal.subarray(4, 36))
   return {
     isWhole,
     hasRotted: (bytes, identity) => isWhole && !document.equals(bytes) && sha256(identity).equals(seal.subarray(36)),
+    isOneByteFrom: (bytes) =>
+      isWhole &&
+      document.byteLength === bytes.byteLength &&
+      document.filter((byte, at) => byte !== bytes[at]).byteLength === 1,
   }
 }
 

@@ -197,6 +197,16 @@ describe('a document', () => {
     await store.close()
   })
 
+  test('that is of a newer version by a single byte is damaged; one that a newer version wrote is not', async () => {
+    await write('old')
+    const text = await readFile(path, 'utf8')
+    await writeFile(path, text.replace('"version": 1', '"version": 3'))
+    expect(await read()).toBe('old')
+    await writeFile(path, text.replace('"version": 1', '"version": 3, "more": true'))
+    await expect(read()).rejects.toMatchObject({ code: 'store_corrupt' })
+    expect(await readFile(path, 'utf8')).toContain('"more": true')
+  })
+
   test('may hold strings that look like members', async () => {
     for (const value of ['"', '\\', '\\"', '": ', '\\\\": {', 'a": "b', '\u2028"\u0000":']) {
       await write(value)
