@@ -21,7 +21,8 @@ export interface LoginPlan {
  * every endpoint that these scopes can serve.
  */
 export function planLogin(provider: Provider, requirement: Requirement, existing: Credential | null): LoginPlan {
-  const before = existing?.type === 'oauth' ? existing.grant : null
+  // What another issuer granted has no meaning here.
+  const before = existing?.type === 'oauth' && existing.issuer === provider.issuer ? existing.grant : null
   const named = requirement.endpoint === undefined && requirement.scopes.length > 0
   const scopes = unionScopes(named ? [] : (provider.scopes ?? []), requirement.scopes, before?.scopes ?? [])
   const reachable = (provider.endpoints ?? [])
@@ -74,8 +75,10 @@ function oauthCredential(
   now: number,
 ): OAuthCredential {
   const { token } = answer
-  // Some servers send a refresh token at the first consent only: the one that this person has is still good.
-  const isSamePerson = token.subject !== null && token.subject === before?.subject
+  // Some servers send a refresh token at the first consent only: the one that this person has there is still good. Two
+  // issuers may have the same subject (OpenID Connect Core §2), and none is sent the refresh token of the other.
+  const isSameLogin = before?.issuer === provider.issuer && before.clientId === provider.client.id
+  const isSamePerson = isSameLogin && token.subject !== null && token.subject === before.subject
   const refreshToken = token.refreshToken ?? (isSamePerson ? before.grant.refreshToken : null)
   return withToken(
     {
