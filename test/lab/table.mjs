@@ -1,6 +1,6 @@
 // The report of the crash laboratory as text.
 
-const columns = ['attack', 'file system', 'states', 'lost', 'unrecovered', 'note']
+const columns = ['attack', 'file system', 'states tried', 'lost', 'unrecovered', 'note']
 
 /** One table: what was tried, where, how often, and what it cost. */
 export function tableText(rows) {

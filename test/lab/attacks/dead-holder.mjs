@@ -1,4 +1,5 @@
-// A writer is killed while it holds the lock: how long until the next writer's commit is acknowledged?
+// A writer is killed while it holds the lock: how long until the next writer's commit is acknowledged? The quick run
+// shows the time and judges none: it also runs where the machine is busy with something else.
 import { join } from 'node:path'
 import { median } from './lab.mjs'
 
@@ -43,7 +44,7 @@ export async function* run(lab) {
       fs: lab.kindOf(lab.root),
       states: rounds,
       lost: 0,
-      unrecovered: problems.length + (typical < goalMs ? 0 : 1),
+      unrecovered: problems.length + (lab.quick || typical < goalMs ? 0 : 1),
       note: `median ${typical.toFixed(1)} ms, goal < ${goalMs} ms${problems.length > 0 ? `; ${problems[0]}` : ''}`,
     }
   }

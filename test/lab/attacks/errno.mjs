@@ -36,7 +36,7 @@ export async function* run(lab) {
 }
 
 async function failEach(lab, scenario, { template, revisions }, batch, how) {
-  const tracer = await lab.compiled('tracer.c')
+  const tracer = await lab.tracer()
   const place = lab.directory('failing')
   const log = join(lab.root, `calls-${lab.made++}.log`)
   const cases = batch.map(({ nth, name }, n) => {

@@ -1,6 +1,5 @@
 // What every attack stands on: a place of its own, worker processes, mounts, chance from a seed, and the clean-up.
-import { execFile, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
+import { spawn, spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -105,16 +104,16 @@ export class Lab {
 
   /** mount(8) with these arguments on a new directory (or `on` an existing file), undone at the end. */
   mount(words, name, on = this.directory(name)) {
-    if (process.env['AUTHKEEP_LAB_INSIDE'] !== 'namespaces')
-      throw new NotRun('no mount namespace of its own (needs root)')
-    this.#system('mount', [...words, on])
+    const inside = process.env['AUTHKEEP_LAB_INSIDE']
+    if (inside !== 'namespaces') throw new NotRun(`no mount namespace of its own: ${inside}`)
+    this.system('mount', [...words, on])
     this.mounts.push(on)
     return on
   }
 
   unmount(path) {
     this.mounts = this.mounts.filter((other) => other !== path)
-    this.#system('umount', [path])
+    this.system('umount', [path])
   }
 
   /** A file system in a file. */
@@ -122,12 +121,13 @@ export class Lab {
     const image = join(this.root, `${kind}-${this.made++}.img`)
     fs.closeSync(fs.openSync(image, 'w'))
     fs.truncateSync(image, megabytes * 2 ** 20)
-    this.#system(`mkfs.${kind}`, [...mkfs, image])
+    this.system(`mkfs.${kind}`, [...mkfs, image])
     // The loop device goes with the last mount of it, also when we are killed.
     return this.mount(['-o', 'loop', image], kind)
   }
 
-  #system(tool, words) {
+  /** Runs a tool that this machine may lack, or not permit. */
+  system(tool, words) {
     const { status, stderr, error } = spawnSync(tool, words, {
       encoding: 'utf8',
       timeout: 60_000,
@@ -135,7 +135,7 @@ export class Lab {
     })
     if (error?.code === 'ENOENT') throw new NotRun(`${tool} is not installed`)
     if (error !== undefined) throw new NotRun(`${tool} did not end: ${error.code}`)
-    if (status !== 0) throw new NotRun(`${tool} failed: ${stderr.trim().split('\n').at(-1)}`)
+    if (status !== 0) throw new NotRun(`${basename(tool)} failed: ${reasonIn(stderr)}`)
   }
 
   // --- code under attack -------------------------------------------------------------------------------------------
@@ -193,25 +193,29 @@ export class Lab {
     return new Worker(this, words, uid)
   }
 
-  /** Compiles a C program of this folder, once. */
-  async compiled(source) {
-    this.programs ??= new Map()
-    if (!this.programs.has(source)) {
-      const program = join(this.root, source.replace('.c', ''))
-      this.programs.set(
-        source,
-        new Promise((resolve, reject) => {
-          execFile('gcc', ['-O2', '-o', program, join(workers, '..', source)], (error, _, stderr) => {
-            if (error === null) resolve(program)
-            else
-              reject(
-                new NotRun(error.code === 'ENOENT' ? 'gcc is not installed' : `${source}: ${stderr.split('\n')[0]}`),
-              )
-          })
-        }),
-      )
-    }
-    return this.programs.get(source)
+  /** Whether another user can start workers at all: where node or this repository lies in /root, nobody else can. */
+  mayBeRunBy(uid) {
+    const needed = JSON.stringify([workers, join(repository, 'node_modules')])
+    const look = ['-e', `for (const path of ${needed}) fs.accessSync(path, fs.constants.X_OK)`]
+    const { status } = spawnSync(process.execPath, look, { uid, gid: uid, stdio: 'ignore' })
+    if (status !== 0) throw new NotRun(`an unprivileged user cannot reach node or ${repository}`)
+  }
+
+  /** The program of tracer.c, compiled and tried once: it must be able to see and to read another process's calls. */
+  tracer() {
+    this.traced ??= this.#tracer()
+    return this.traced
+  }
+
+  async #tracer() {
+    const program = join(this.root, 'tracer')
+    this.system('gcc', ['-O2', '-o', program, join(workers, '../tracer.c')])
+    const log = `${program}.log`
+    const touch = `for (const path of ['/authkeep-lab/begin', ${JSON.stringify(this.root)}]) fs.existsSync(path)`
+    this.system(program, ['--under', this.root, '--log', log, '--', process.execPath, '-e', touch])
+    if (!/^begin\n1 /.test(fs.readFileSync(log, 'utf8')))
+      throw new NotRun('no process may look at the calls of another')
+    return program
   }
 
   /** Runs a job for each item, `width` at a time. */
@@ -256,13 +260,17 @@ class Worker {
     })
     lab.children.add(this.child)
     this.child.stdin.on('error', () => {})
+    // One that cannot be started has ended early, and says why.
+    this.child.on('error', (error) => (this.stderr += error.message))
     this.child.stderr.setEncoding('utf8').on('data', (text) => (this.stderr += text))
     const reader = createInterface({ input: this.child.stdout })
     reader.on('line', (line) => {
       this.lines.push(JSON.parse(line))
       for (const wake of this.waiting.splice(0)) wake()
     })
-    this.gone = once(this.child, 'close').then(([code, signal]) => {
+    this.gone = new Promise((resolve) => {
+      this.child.on('close', (code, signal) => resolve([code, signal]))
+    }).then(([code, signal]) => {
       lab.children.delete(this.child)
       this.isGone = true
       for (const wake of this.waiting.splice(0)) wake()
@@ -294,6 +302,12 @@ class Worker {
     this.child.stdin.end()
     return this.gone
   }
+}
+
+/** The line that says why: of a compiler the first error, of other tools the last word. */
+function reasonIn(stderr) {
+  const lines = stderr.trim().split('\n')
+  return lines.find((line) => / error: /.test(line)) ?? lines.at(-1)
 }
 
 /** What an entry of `Lab.fill` holds: something that looks like a secret and is found again. */

@@ -162,7 +162,7 @@ async function readOnly(lab, problems) {
   const path = join(place, 'auth.json')
   await lab.fill(path, 20)
   const top = lab.mount(['--bind', place], 'read-only')
-  spawnSync('mount', ['-o', 'remount,bind,ro', top])
+  lab.system('mount', ['-o', 'remount,bind,ro', top])
   const seen = join(top, 'auth.json')
   let states = 0
   for (const damage of [() => {}, () => fs.writeFileSync(path, '')]) {
@@ -245,7 +245,7 @@ async function fullSingle(lab, problems, top) {
 }
 
 async function killedSingle(lab, problems) {
-  const tracer = await lab.compiled('tracer.c')
+  const tracer = await lab.tracer()
   const host = lab.directory('template')
   const revisions = await lab.fill(join(host, 'auth.json'), 20)
   const script = new URL('./workers/commit.mjs', import.meta.url).pathname

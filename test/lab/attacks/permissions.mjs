@@ -26,6 +26,7 @@ const cases = [
 /** @param {import('./lab.mjs').Lab} lab */
 export async function* run(lab) {
   if (process.getuid?.() !== 0) throw new NotRun('needs root, in order to put it off')
+  lab.mayBeRunBy(nobody)
   const problems = []
   const outcomes = []
   for (const { name, forbid, reads } of cases) {

@@ -46,7 +46,7 @@ export const scenarios = [
 
 /** Sets a scenario once and gives each run a copy of it. */
 export async function stage(lab, scenario) {
-  const tracer = await lab.compiled('tracer.c')
+  const tracer = await lab.tracer()
   const template = lab.directory('template')
   let revisions = {}
   if (scenario.others.length > 0) {

@@ -9,9 +9,9 @@
 // authkeep must keep every promise in every state. The other stores are known to be wrong: each must be caught on at
 // least one file system, or the rig itself proves nothing. A seed fixes which cuts are made, not how fast the machine
 // writes; `--keep` saves the first image and the log of what failed, from which disk.c rebuilds exactly that state.
-// Needs Linux, root and a built dist/; see install.sh.
+// Needs Linux, root, a built dist/ and what ../install.sh installs.
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -48,10 +48,20 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => p
 function obstacle() {
   if (process.platform !== 'linux') return 'it needs Linux'
   if (process.getuid() !== 0) return 'it needs root'
-  for (const device of ['/dev/fuse', '/dev/loop-control']) if (!existsSync(device)) return `there is no ${device}`
+  // A kernel may have them as modules that nobody has needed yet.
+  for (const kind of ['fuse', 'loop']) attempt('modprobe', [kind])
   if (!existsSync(join(values.dist, 'index.js'))) return `${values.dist} holds no built library`
   const isolated = attempt('unshare', [...namespaces, 'mount', '-t', 'tmpfs', 'none', '/mnt'])
   if (isolated !== null) return `no mount namespace: ${isolated}`
+  try {
+    closeSync(openSync('/dev/fuse', 'r+'))
+  } catch (error) {
+    return `no FUSE: ${error.message}`
+  }
+  const image = join(scratch, 'loop.img')
+  writeFileSync(image, Buffer.alloc(2 ** 20))
+  const looped = attempt('sh', ['-c', 'device=$(losetup --find --show "$0") && losetup --detach "$device"', image])
+  if (looped !== null) return `no loop device: ${looped}`
   const flags = attempt('pkg-config', ['--exists', 'fuse3'])
   if (flags !== null) return 'pkg-config or libfuse3 is missing'
   const source = new URL('disk.c', import.meta.url).pathname
