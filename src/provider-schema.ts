@@ -73,6 +73,13 @@ function schemaOf(z: Zod) {
   const client = {
     id: text(),
     secret: text().exactOptional(),
+    privateKey: z
+      .looseObject(
+        { kty: text(), alg: text().exactOptional(), kid: text().exactOptional() },
+        'must be a private key as a JWK',
+      )
+      .refine((key) => typeof key['d'] === 'string', 'must be a private key as a JWK')
+      .exactOptional(),
     authentication: oneOf('none', 'client_secret_post', 'client_secret_basic', 'private_key_jwt').exactOptional(),
   }
   const redirect = {
@@ -151,12 +158,17 @@ function schemaOf(z: Zod) {
       if (value.authentication?.startsWith('client_secret') === true && value.secret === undefined) {
         context.addIssue({ code: 'custom', path: ['secret'], message: `is needed for ${value.authentication}` })
       }
+      if (value.authentication === 'private_key_jwt' && value.privateKey === undefined) {
+        context.addIssue({ code: 'custom', path: ['privateKey'], message: 'is needed for private_key_jwt' })
+      }
     }),
     scopes: scopes().exactOptional(),
     redirect: z.strictObject(redirect, named('must be an object')).exactOptional(),
     authorization: authorization.exactOptional(),
     endpoints: list(z.strictObject(endpoint, named('must be an object'))).exactOptional(),
     refresh: z.strictObject(refresh, named('must be an object')).exactOptional(),
+    tokenExchange: z.boolean('must be true or false').exactOptional(),
+    pushedAuthorization: z.boolean('must be true or false').exactOptional(),
     dpop: z.union([z.boolean(), z.literal('required')], 'must be true, false or required').exactOptional(),
     implies: record(scopes()).exactOptional(),
   }

@@ -13,11 +13,24 @@ export interface AuthorizationServerMetadata {
   readonly [member: string]: unknown
 }
 
+/** A private key as a JWK (RFC 7517). `alg` says what to sign with, where the key could be used for several. */
+export interface PrivateJwk {
+  readonly kty: string
+  readonly alg?: string
+  readonly kid?: string
+  readonly [member: string]: unknown
+}
+
 /** Our registration at the authorization server. */
 export interface ProviderClient {
   readonly id: string
   readonly secret?: string
-  /** Default: `none` without a secret, else `client_secret_post`. */
+  /** What `private_key_jwt` signs with (RFC 7523 §2.2). */
+  readonly privateKey?: PrivateJwk
+  /**
+   * Default: with a secret `client_secret_post`, unless the server's metadata knows only `client_secret_basic`; with a
+   * private key `private_key_jwt`; else `none`.
+   */
   readonly authentication?: 'none' | 'client_secret_post' | 'client_secret_basic' | 'private_key_jwt'
 }
 
@@ -58,6 +71,13 @@ export interface Provider {
      */
     readonly narrowing?: Narrowing
   }
+  /** Whether the server exchanges an access token for a narrower one (RFC 8693). Default false. */
+  readonly tokenExchange?: boolean
+  /**
+   * Whether the authorization request is pushed to the server before the browser is shown it (RFC 9126). Default: where
+   * its metadata says `require_pushed_authorization_requests`.
+   */
+  readonly pushedAuthorization?: boolean
   /**
    * Whether tokens are bound to a key (RFC 9449). With `true` a proof is sent with every token request, and a server
    * that ignores it is tolerated; with `required` a token that is not bound is refused. Default false.

@@ -17,6 +17,10 @@ export interface AuthorizationServerOptions {
   readonly accessTokenFormat?: 'opaque' | 'jwt'
   /** Refresh tokens are single-use unless this is false. */
   readonly rotate?: boolean
+  /** Changes what the server is made of before it is made. */
+  readonly configure?: (configuration: Configuration) => Configuration
+  /** Adds to the server before it answers anything: a grant type, for instance. */
+  readonly extend?: (server: Provider) => void
 }
 
 /** What has really happened at the server since it started or was reset. */
@@ -251,8 +255,9 @@ async function createProvider(
         Session: 86_400,
       },
     }
-    const provider = new oidc.Provider(origin, configuration)
+    const provider = new oidc.Provider(origin, options.configure?.(configuration) ?? configuration)
     provider.silent = true
+    options.extend?.(provider)
     return provider
   })
 }

@@ -15,7 +15,13 @@ export interface HttpAnswer {
  */
 export type AnswerClass =
   | { readonly kind: 'object'; readonly body: JsonObject }
-  | { readonly kind: 'limited'; readonly status: number; readonly cause: string; readonly retryAfterMs?: number }
+  | {
+      readonly kind: 'limited'
+      readonly status: number
+      readonly cause: string
+      readonly retryAfterMs?: number
+      readonly ray?: string
+    }
   | {
       readonly kind: 'rejected' | 'refused'
       readonly status: number
@@ -59,11 +65,14 @@ const unspent: ReadonlySet<string> = new Set([
 export function classifyAnswer(answer: HttpAnswer, now: number, secrets: readonly string[] = []): AnswerClass {
   const { status, headers } = answer
   const body = readObject(answer)
-  if (status >= 200 && status < 300) {
-    return body === null ? { kind: 'ambiguous', status, cause: unreadable(answer) } : { kind: 'object', body }
+  const isSuccess = status >= 200 && status < 300
+  if (isSuccess && body === null) return { kind: 'ambiguous', status, cause: unreadable(answer) }
+  if (isSuccess && body !== null && !isError(body)) return { kind: 'object', body }
+  if (headers.has('cf-mitigated')) {
+    const ray = printable(headers.get('cf-ray'))
+    const named = ray === undefined ? {} : { ray }
+    return { kind: 'limited', status, cause: 'edge_challenge', ...retryAfter(headers, now), ...named }
   }
-  if (headers.has('cf-mitigated'))
-    return { kind: 'limited', status, cause: 'edge_challenge', ...retryAfter(headers, now) }
   if (status === 429) return { kind: 'limited', status, cause: 'rate_limited', ...retryAfter(headers, now) }
   if (status >= 500) return { kind: 'ambiguous', status, cause: `http_${status}` }
   const errors = errorsOf(body, headers)
@@ -165,10 +174,9 @@ export function printable(text: unknown, secrets: readonly string[] = []): strin
   if (typeof text !== 'string') return undefined
   const clean = text.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, '')
   const bare = clean.replace(/\s+/g, '')
-  for (const secret of secrets) {
-    if (secret !== '' && [secret, encodeURIComponent(secret)].some((spelling) => bare.includes(spelling)))
-      return undefined
-  }
+  const isRepeated = (secret: string): boolean =>
+    [secret.replace(/\s+/g, ''), encodeURIComponent(secret)].some((each) => each !== '' && bare.includes(each))
+  if (secrets.some(isRepeated)) return undefined
   const short = Array.from(clean.replace(/\s+/g, ' ').trim()).slice(0, 200).join('')
   return short === '' ? undefined : short
 }
@@ -201,6 +209,12 @@ function errorsOf(body: JsonObject | null, headers: Headers): readonly string[] 
   return [error, nested, body?.['code'], challenge].filter(
     (code) => typeof code === 'string' && code !== '',
   ) as string[]
+}
+
+/** Some servers send an error as a success; one that brings a token as well is none (RFC 6749 §5.1, §5.2). */
+function isError(body: JsonObject): boolean {
+  const has = (member: string): boolean => body[member] !== undefined && body[member] !== null && body[member] !== ''
+  return has('error') && !has('access_token') && !has('refresh_token')
 }
 
 function describe(text: unknown, secrets: readonly string[]): { description?: string } {

@@ -1,8 +1,6 @@
-import type { Configuration, CustomFetch, ExportedJWKSCache } from 'openid-client'
 import { AuthkeepError } from '../errors.ts'
 import { type AuthorizationServerMetadata, isSecureUrl, type Provider } from '../provider.ts'
 import { classifyFailure } from './classify.ts'
-import { clientSecretBasic } from './client-secret-basic.ts'
 
 export interface DiscoverOptions {
   readonly fetch: typeof fetch
@@ -43,56 +41,6 @@ export async function discover(provider: Provider, options: DiscoverOptions): Pr
     }
   }
   throw first as AuthkeepError
-}
-
-/**
- * An openid-client configuration for one provider. The client authenticates as the provider says: by default not at
- * all without a secret, else in the body. ID token signatures are always checked.
- *
- * @throws AuthkeepError `not_supported` for `private_key_jwt`; `response_invalid` for an endpoint that is neither
- * https nor on this machine
- */
-export async function configure(
-  provider: Provider,
-  metadata: AuthorizationServerMetadata,
-  fetch: CustomFetch | typeof globalThis.fetch,
-): Promise<Configuration> {
-  const client = await import('openid-client')
-  const insecure = endpointsOf(metadata).filter(
-    ([member, url]) => checkEndpoint(provider, member, url).protocol === 'http:',
-  )
-  const { id, secret, authentication = secret === undefined ? 'none' : 'client_secret_post' } = provider.client
-  if (authentication === 'private_key_jwt') {
-    throw new AuthkeepError('not_supported', { feature: 'client authentication with private_key_jwt' })
-  }
-  const authenticate = {
-    none: () => client.None(),
-    client_secret_post: () => client.ClientSecretPost(secret),
-    client_secret_basic: () => clientSecretBasic(secret),
-  }[authentication]
-  const config = new client.Configuration(
-    metadata as ConstructorParameters<typeof client.Configuration>[0],
-    id,
-    secret === undefined ? {} : { client_secret: secret },
-    authenticate(),
-  )
-  config[client.customFetch] = fetch as CustomFetch
-  // eslint-disable-next-line @typescript-eslint/no-deprecated -- http endpoints have just been found to be on this machine
-  if (insecure.length > 0) client.allowInsecureRequests(config)
-  const keys = knownKeys.get(metadata)
-  if (keys !== undefined) client.setJwksCache(config, keys)
-  client.enableNonRepudiationChecks(config)
-  return config
-}
-
-/** Signing keys by metadata object; openid-client would else fetch them again for every configuration. */
-const knownKeys = new WeakMap<AuthorizationServerMetadata, ExportedJWKSCache>()
-
-/** Keeps the signing keys that a configuration has fetched for the next one made from the same metadata object. */
-export async function keepKeys(config: Configuration, metadata: AuthorizationServerMetadata): Promise<void> {
-  const client = await import('openid-client')
-  const keys = client.getJwksCache(config)
-  if (keys !== undefined) knownKeys.set(metadata, keys)
 }
 
 /** A well-known location without metadata; the next one may have it. */
@@ -175,26 +123,4 @@ function explain(provider: Provider, error: unknown, status: number | undefined,
 function wrongIssuer(provider: Provider): AuthkeepError {
   const what = `the metadata is about another issuer than ${provider.issuer}`
   return new AuthkeepError('response_invalid', { provider: provider.id, status: 200, what })
-}
-
-/** The URLs of a metadata document that this room talks to. */
-const used = [
-  'authorization_endpoint',
-  'token_endpoint',
-  'revocation_endpoint',
-  'introspection_endpoint',
-  'jwks_uri',
-] as const
-
-function endpointsOf(metadata: AuthorizationServerMetadata): readonly (readonly [string, unknown])[] {
-  return used.flatMap((member) => (metadata[member] === undefined ? [] : [[member, metadata[member]] as const]))
-}
-
-function checkEndpoint(provider: Provider, member: string, url: unknown): URL {
-  if (typeof url === 'string' && URL.canParse(url)) {
-    const parsed = new URL(url)
-    if (isSecureUrl(parsed)) return parsed
-  }
-  const what = `its ${member} is neither an https URL nor on this machine`
-  throw new AuthkeepError('response_invalid', { provider: provider.id, status: null, what })
 }

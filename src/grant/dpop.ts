@@ -1,5 +1,6 @@
 import type { CryptoKey, JWK } from 'jose'
 import { type JsonObject, Secret } from '../credential.ts'
+import type { Provider } from '../provider.ts'
 
 /** A key that tokens are bound to (RFC 9449). Whoever has the private key can use them, so it is kept like a token. */
 export interface DpopKey {
@@ -15,6 +16,15 @@ export async function generateDpopKey(): Promise<DpopKey> {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true })
   const jwk = await exportJWK(privateKey)
   return { privateJwk: new Secret(JSON.stringify(jwk)), jkt: await calculateJwkThumbprint(jwk) }
+}
+
+/** The key that a grant is to be bound to: none where the provider wants none, else the one given, else a new one. */
+export async function dpopKeyFor(request: {
+  readonly provider: Provider
+  readonly dpopKey?: DpopKey | undefined
+}): Promise<DpopKey | undefined> {
+  const { provider, dpopKey } = request
+  return provider.dpop === undefined || provider.dpop === false ? undefined : (dpopKey ?? generateDpopKey())
 }
 
 export interface DpopProofRequest {

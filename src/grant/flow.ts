@@ -1,5 +1,6 @@
 import type { Evidence, Secret } from '../credential.ts'
 import type { Provider } from '../provider.ts'
+import type { DpopKey } from './dpop.ts'
 
 /** What a flow is asked to obtain. Everything it may touch comes by argument. */
 export interface GrantRequest {
@@ -12,6 +13,8 @@ export interface GrantRequest {
   /** How long ago the person may have logged in, in seconds (RFC 9470 §4). */
   readonly maxAge?: number
   readonly account: string
+  /** The key to bind the grant to, where the provider wants one (RFC 9449); by default a new one. */
+  readonly dpopKey?: DpopKey | undefined
   readonly fetch: typeof fetch
   /** Unix milliseconds. */
   readonly now: () => number
@@ -47,6 +50,8 @@ export type GrantAnswer =
       readonly evidence: Evidence
       readonly resources: readonly string[]
       readonly token: TokenAnswer
+      /** Proven with every request that was made: what is bound to it, refresh token included, is useless without it. */
+      readonly dpopKey?: DpopKey
     }
   | { readonly type: 'api_key'; readonly key: Secret }
   | { readonly type: 'token'; readonly token: Secret; readonly expiresAt: number | null }

@@ -1,7 +1,7 @@
 import type { Secret } from '../credential.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import { parseScope } from '../scope.ts'
-import { configure } from './discovery.ts'
+import { configure } from './configuration.ts'
 import { watchPost } from './token-endpoint.ts'
 
 export interface IntrospectionRequest {

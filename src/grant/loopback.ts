@@ -1,6 +1,7 @@
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { exchangeCode, prepareAuthorization } from './authorization-code.ts'
 import { discover } from './discovery.ts'
+import { dpopKeyFor } from './dpop.ts'
 import type { GrantAnswer, GrantFlow, GrantRequest } from './flow.ts'
 import { failurePage, successPage } from './pages.ts'
 import { type Callback, listenForRedirect, type RedirectListener } from './redirect-listener.ts'
@@ -37,11 +38,13 @@ async function login(request: GrantRequest, options: LoopbackOptions): Promise<G
   const listener = await listenForRedirect(provider)
   let callback: Callback | undefined
   try {
-    const { scopes, resources, acrValues, maxAge, account, now } = request
-    const { redirectUri } = listener
+    const { account, now } = request
     const prepared = await prepareAuthorization({
-      ...{ provider, metadata, scopes, resources, redirectUri },
-      ...{ acrValues, maxAge },
+      ...request,
+      metadata,
+      redirectUri: listener.redirectUri,
+      dpopKey: await dpopKeyFor(request),
+      timeoutMs: exchangeMs,
     })
     signal?.throwIfAborted()
     show(prepared.url, options.openBrowser ?? openSystemBrowser)

@@ -15,6 +15,20 @@ describe('an answer of the token endpoint', () => {
     expect(answer(201, '{}')).toEqual({ kind: 'object', body: {} })
   })
 
+  it('is an error where it says so and brings nothing (RFC 6749 §5.2)', () => {
+    expect(answer(200, '{"error":"invalid_grant"}')).toEqual({ kind: 'rejected', status: 200, error: 'invalid_grant' })
+    expect(answer(200, '{"error":"strange","access_token":null,"refresh_token":""}')).toMatchObject({
+      ...{ kind: 'ambiguous', status: 200, error: 'strange' },
+    })
+    for (const body of ['{"error":"x","access_token":"a"}', '{"error":"x","refresh_token":"r"}', '{"error":null}'])
+      expect(answer(200, body)).toEqual({ kind: 'object', body: JSON.parse(body) as object })
+  })
+
+  it('that refuses a proof leaves the token unspent (RFC 9449 §5)', () => {
+    expect(answer(400, '{"error":"invalid_dpop_proof"}')).toMatchObject({ kind: 'refused' })
+    expect(answer(401, '', { 'www-authenticate': 'DPoP error="use_dpop_nonce"' })).toMatchObject({ kind: 'refused' })
+  })
+
   it('is an object when it is 2xx and form-encoded, so that a successor in it is not lost', () => {
     const headers = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' }
     expect(answer(200, 'refresh_token=next', headers)).toEqual({ kind: 'object', body: { refresh_token: 'next' } })

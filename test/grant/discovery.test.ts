@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { configure, discover } from '../../src/grant/discovery.ts'
+import { configure } from '../../src/grant/configuration.ts'
+import { discover } from '../../src/grant/discovery.ts'
 import type { Provider } from '../../src/provider.ts'
 import { json, nobody, rejection, type Stub, stub } from './setup.ts'
 
@@ -101,12 +102,5 @@ describe('the configuration of openid-client', () => {
     const metadata = { issuer: 'http://127.0.0.1:1', token_endpoint: 'http://as.example/token' }
     const error = await rejection(configure(provider('http://127.0.0.1:1'), metadata, never))
     expect(error).toMatchObject({ code: 'response_invalid' })
-  })
-
-  it('does not know private_key_jwt yet', async () => {
-    const client = { id: 'cli', authentication: 'private_key_jwt' } as const
-    const metadata = { issuer: 'https://as.example', token_endpoint: 'https://as.example/token' }
-    const error = await rejection(configure(provider('https://as.example', { client }), metadata, never))
-    expect(error).toMatchObject({ code: 'not_supported' })
   })
 })

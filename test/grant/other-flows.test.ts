@@ -5,7 +5,6 @@ import { startResourceServer } from '../../examples/server/resource-server.ts'
 import { completeLogin } from '../../examples/server/robot.ts'
 import { Secret } from '../../src/credential.ts'
 import { apiKeyFlow } from '../../src/grant/api-key.ts'
-import { clientCredentialsFlow } from '../../src/grant/client-credentials.ts'
 import { deviceFlow } from '../../src/grant/device-code.ts'
 import { discover } from '../../src/grant/discovery.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
@@ -29,13 +28,12 @@ describe('an API key', () => {
   })
 })
 
-it.each([
-  pasteFlow({ prompt: () => Promise.resolve('') }),
-  deviceFlow({ show: () => undefined }),
-  clientCredentialsFlow(),
-])('the $name flow says that it is for a later version', async (flow) => {
-  expect(await rejection(flow.run(grantRequest(acme)))).toMatchObject({ code: 'not_supported' })
-})
+it.each([pasteFlow({ prompt: () => Promise.resolve('') }), deviceFlow({ show: () => undefined })])(
+  'the $name flow says that it is for a later version',
+  async (flow) => {
+    expect(await rejection(flow.run(grantRequest(acme)))).toMatchObject({ code: 'not_supported' })
+  },
+)
 
 describe('revocation', () => {
   let server: AuthorizationServer

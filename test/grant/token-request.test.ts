@@ -233,7 +233,7 @@ describe('a refresh that is not served', () => {
 
   it('is ambiguous for a resource that was not granted: this server has spent the token', async () => {
     const { outcome } = await refreshed({ resource: 'https://other.example/' })
-    expect(outcome).toEqual({ kind: 'ambiguous', status: 400, cause: 'invalid_target' })
+    expect(outcome).toMatchObject({ kind: 'ambiguous', status: 400, cause: 'invalid_target', error: 'invalid_target' })
     expect((await refreshed()).outcome).toMatchObject({ kind: 'rejected', error: 'invalid_grant' })
   })
 })
