@@ -97,6 +97,8 @@ export interface OAuthCredential extends CredentialKey {
   readonly tokens: readonly StoredToken[]
   readonly lease: Lease | null
   readonly idToken?: Secret
+  /** When an endpoint that refused a token last caused a refresh, Unix milliseconds, by endpoint. */
+  readonly forced?: Readonly<Record<string, number>>
   /** Free for the application; never secret, never interpreted. */
   readonly metadata?: JsonObject
 }

@@ -41,8 +41,11 @@ export interface ErrorDetails {
   }
   /** The authorization server refused the refresh token. The credential is kept. */
   grant_revoked: { provider: string; account: string; generation: number }
-  /** A refresh was sent and its answer never became durable; the refresh token may have been spent. */
-  refresh_interrupted: { provider: string; account: string; since: number; stage: 'sent' | 'replayed' }
+  /**
+   * A refresh was sent and its answer never became durable; the refresh token may have been spent. `rolled_back`: it is
+   * known to be spent, and an older state of the store has brought it back.
+   */
+  refresh_interrupted: { provider: string; account: string; since: number; stage: 'sent' | 'replayed' | 'rolled_back' }
   step_up_required: { provider: string; account: string; acrValues?: readonly string[]; maxAge?: number }
   account_ambiguous: { provider: string; accounts: readonly string[] }
   provider_unknown: { asked: string; nearest?: string }

@@ -9,6 +9,7 @@ import {
 } from '../credential.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { scopeSet } from '../scope.ts'
+import { isFor } from './lease.ts'
 
 // What a refresh changes in an entry. All of it is pure, and runs inside the store's update.
 
@@ -22,9 +23,28 @@ export function isSameJudgement({ grant: a }: OAuthCredential, { grant: b }: OAu
   return a.state === b.state && a.stateFor === b.stateFor && a.replays === b.replays && a.doubtSince === b.doubtSince
 }
 
+/** Whether two states of an entry can be of one grant. */
+export function isSameLogin(a: OAuthCredential, b: OAuthCredential): boolean {
+  return a.subject === b.subject && a.clientId === b.clientId && a.issuer === b.issuer
+}
+
 /** Whether the entry still carries this lease. */
 export function isHolder(credential: Credential | null, lease: Lease): credential is OAuthCredential {
   return credential?.type === 'oauth' && credential.lease?.id === lease.id
+}
+
+/** The entry with a refresh remembered that an endpoint has forced, and without those that no longer matter. */
+export function withForced(credential: OAuthCredential, endpoint: string | null, at: number): OAuthCredential {
+  if (endpoint === null) return credential
+  const recent = Object.entries(credential.forced ?? {}).filter(([, before]) => Math.abs(at - before) < 600_000)
+  return { ...credential, forced: { ...Object.fromEntries(recent), [endpoint]: at } }
+}
+
+/** The entry with a newer state of itself in it; whoever may be at work on that has to look again. */
+export function broughtBack(copy: OAuthCredential): OAuthCredential {
+  const { lease, grant } = copy
+  const isSent = lease !== null && lease.sentAt !== null && isFor(lease, grant)
+  return isSent ? inDoubt(copy, lease) : { ...copy, lease: null }
 }
 
 /** The entry with the refresh token of a lease marked as perhaps spent. */
@@ -67,8 +87,7 @@ export function withSuccessor(
       lease: current.lease?.id === lease.id ? { ...current.lease, token, sentAt: null } : current.lease,
     }
   }
-  const isSameHolder = current.subject === seen.subject && current.clientId === seen.clientId
-  if (!isSameHolder || grant.refreshToken === null || holds(current, successor)) return undefined
+  if (!isSameLogin(current, seen) || grant.refreshToken === null || holds(current, successor)) return undefined
   const isTwin = grant.predecessor === primary.predecessor
   if (!isTwin || grant.obtainedAt > at) {
     return { ...current, grant: { ...current.grant, spare: { refreshToken: successor, obtainedAt: at } } }

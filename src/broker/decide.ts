@@ -44,6 +44,8 @@ export interface RefreshPlan {
   readonly isProbe: boolean
   /** The refresh token may have been spent already: this is the one second try. */
   readonly isReplay: boolean
+  /** The endpoint whose refusal of a token that still lives is the only reason, or null. */
+  readonly forcedBy: string | null
 }
 
 export type Decision =
@@ -63,12 +65,37 @@ export type Decision =
 export function decide(credential: Credential, requirement: Requirement, moment: Moment): Decision {
   const token = usableToken(credential, requirement, moment)
   if (token !== null) return { action: 'use', token, renew: renewal(credential, token, requirement, moment) }
-  if (credential.type === 'oauth') return decideRefresh(credential, requirement, moment)
+  if (credential.type === 'oauth') {
+    const plan = decideRefresh(credential, requirement, moment)
+    return plan.action === 'refresh' ? unlessForcedLately(plan, credential, requirement, moment) : plan
+  }
   const { provider, account } = credential
   return {
     action: 'authorize',
     error: new AuthkeepError('authorization_required', { provider, account, reason: 'expired' }),
   }
+}
+
+/** An endpoint that refuses what was fetched for it a moment ago does not want another token, but something else. */
+const leastBetweenForcedMs = 60_000
+
+function unlessForcedLately(
+  plan: RefreshPlan,
+  credential: OAuthCredential,
+  requirement: Requirement,
+  moment: Moment,
+): Decision {
+  const isForced =
+    moment.rejected !== null && usableToken(credential, requirement, { ...moment, rejected: null }) !== null
+  if (!isForced) return plan
+  const endpoint = requirement.endpoint ?? requirement.resource ?? ''
+  const ageMs = moment.now - (credential.forced?.[endpoint] ?? -Infinity)
+  if (ageMs < 0 || ageMs >= leastBetweenForcedMs) return { ...plan, forcedBy: endpoint }
+  const error = new AuthkeepError('server_rejected', {
+    ...{ provider: credential.provider, status: null, error: 'invalid_token' },
+    description: `${endpoint === '' ? 'it' : endpoint} refuses a token that was fetched ${Math.round(ageMs / 1000)} s ago`,
+  })
+  return { action: 'authorize', error }
 }
 
 /** The narrowest stored token that serves: least privilege among what there is. */
@@ -162,7 +189,7 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
   if (plan.scopes === null && moment.allowWider === false && isWider(grant.scopes, requirement, moment)) {
     return authorize(scopeTooWide(credential, requirement, grant.scopes, moment))
   }
-  return { action: 'refresh', ...plan, resource, isReplay: state === 'in_doubt' }
+  return { action: 'refresh', ...plan, resource, isReplay: state === 'in_doubt', forcedBy: null }
 }
 
 /**

@@ -61,7 +61,7 @@ export function judgeLease(credential: OAuthCredential, provider: Provider, view
 }
 
 /** A lease means nothing for any refresh token but its own. */
-function isFor(lease: Lease, grant: Grant): boolean {
+export function isFor(lease: Lease, grant: Grant): boolean {
   return grant.refreshToken !== null && lease.token === fingerprint(grant.refreshToken)
 }
 

@@ -16,7 +16,19 @@ import { type Process, thisProcess } from '../owner.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import type { CredentialStore } from '../store/store.ts'
 import { Attempts } from './attempts.ts'
-import { holds, inDoubt, isHolder, isSameJudgement, keeps, ledgerLine, withSuccessor, withToken } from './changes.ts'
+import {
+  broughtBack,
+  holds,
+  inDoubt,
+  isHolder,
+  isSameJudgement,
+  isSameLogin,
+  keeps,
+  ledgerLine,
+  withForced,
+  withSuccessor,
+  withToken,
+} from './changes.ts'
 import type { Clock } from './clock.ts'
 import type { RefreshPlan } from './decide.ts'
 import { holdExit } from './hold-exit.ts'
@@ -152,6 +164,9 @@ export class Refresher {
     const metadata = await this.#discover(provider)
     const spent = seen.grant.refreshToken
     if (spent === null) return { kind: 'overtaken' }
+    const spentAt = await this.#store.spentAt(seen, fingerprint(spent))
+    // One that came again later (a server may give the same one twice) is what the server says it is.
+    if (spentAt !== null && spentAt >= seen.grant.obtainedAt) return this.#bringBack(seen, spent, spentAt)
     const clock = new LeaseClock(this.#clock)
     const lease = claimLease(seen, this.#process.owner, this.#clock.now(), this.#timing.leaseMs)
     underWay.add(lease.id)
@@ -166,6 +181,27 @@ export class Refresher {
       // A successor that is only in memory is still work of this lease: nobody here may take it for abandoned.
       if (!this.#unsaved.has(keyName(seen))) underWay.delete(lease.id)
     }
+  }
+
+  /**
+   * An older state of the entry has come back, with a refresh token that was spent already. It is never sent: the second
+   * copy may know its successor, and otherwise only a login helps.
+   */
+  async #bringBack(seen: OAuthCredential, spent: Secret, since: number): Promise<RefreshResult> {
+    const copy = await this.#store.readCopy(seen)
+    const successor = copy?.type === 'oauth' ? copy.grant.refreshToken : null
+    const isNewer =
+      copy?.type === 'oauth' &&
+      successor !== null &&
+      isSameLogin(copy, seen) &&
+      copy.grant.obtainedAt >= seen.grant.obtainedAt &&
+      (await this.#store.spentAt(seen, fingerprint(successor))) === null
+    if (!isNewer) {
+      const { provider, account } = seen
+      throw new AuthkeepError('refresh_interrupted', { provider, account, since, stage: 'rolled_back' })
+    }
+    await this.#change(seen, (current) => (holds(current, spent) ? broughtBack(copy) : undefined))
+    return { kind: 'overtaken' }
   }
 
   async #spend(
@@ -257,7 +293,8 @@ export class Refresher {
     const stored = await this.#change(seen, (current) => {
       if (current.lease?.id !== lease.id) return undefined
       const replays = current.grant.replays + (plan.isReplay ? 1 : 0)
-      return { ...current, lease: { ...rest, sentAt }, grant: { ...current.grant, replays } }
+      const sent = { ...current, lease: { ...rest, sentAt }, grant: { ...current.grant, replays } }
+      return withForced(sent, plan.forcedBy, sentAt)
     })
     return isHolder(stored, lease) && stored.lease?.sentAt === sentAt
   }
@@ -266,7 +303,9 @@ export class Refresher {
   async #giveBack(seen: OAuthCredential, lease: Lease): Promise<void> {
     await this.#change(seen, (current) => {
       if (current.lease?.id !== lease.id) return undefined
-      return { ...current, lease: null, grant: { ...current.grant, replays: seen.grant.replays } }
+      const { forced: _, ...unforced } = current
+      const before = seen.forced === undefined ? {} : { forced: seen.forced }
+      return { ...unforced, ...before, lease: null, grant: { ...current.grant, replays: seen.grant.replays } }
     })
   }
 
@@ -289,6 +328,7 @@ export class Refresher {
         const next = withSuccessor(current, { seen, lease, spent, successor, at })
         return keepsLease || next?.lease?.id !== lease.id ? next : { ...next, lease: null }
       })
+      await this.#noteSpent(seen, spent, at)
       // Logged out meanwhile, or somebody else logged in: a token that nobody will ever use must not stay valid.
       if (!keeps(stored, successor)) {
         await revokeToken({ ...server, token: successor, hint: 'refresh_token', fetch: this.#fetch, timeoutMs: 5_000 })
@@ -302,6 +342,15 @@ export class Refresher {
         underWay.delete(lease.id)
       })
       throw spentError(error)
+    }
+  }
+
+  /** What cannot be noted can be caught by nobody but this process; that is no reason to withhold a token. */
+  async #noteSpent(key: CredentialKey, spent: Secret, at: number): Promise<void> {
+    try {
+      await this.#store.noteSpent(key, fingerprint(spent), at)
+    } catch (error) {
+      if (!isAuthkeepError(error)) throw error
     }
   }
 

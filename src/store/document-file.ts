@@ -382,7 +382,7 @@ export class DocumentFile {
 /** Temporary files of the writer that keeps what stands beside the file: the name they will get, and a long number. */
 function isTemporaryCopy(target: string, name: string): boolean {
   const base = basename(target)
-  return name.startsWith(`${base}.`) && /\.(gen-[^.]+\.\d{3}Z|corrupt-[^.]+\.\d{3}Z)\.\d{6,10}$/.test(name)
+  return name.startsWith(`${base}.`) && /\.(spent|gen-[^.]+\.\d{3}Z|corrupt-[^.]+\.\d{3}Z)\.\d{6,10}$/.test(name)
 }
 
 function discard({ file, copy }: Drafts): void {

@@ -8,7 +8,7 @@ export class EntryError extends TypeError {
 
 const oauthMembers = ['type', 'provider', 'account', 'issuer', 'clientId', 'subject', 'grant', 'tokens', 'lease']
 const members: Readonly<Record<Credential['type'], ReadonlySet<string>>> = {
-  oauth: new Set([...oauthMembers, 'idToken', 'metadata']),
+  oauth: new Set([...oauthMembers, 'idToken', 'forced', 'metadata']),
   api_key: new Set(['type', 'provider', 'account', 'key', 'metadata']),
   token: new Set(['type', 'provider', 'account', 'token', 'expiresAt', 'metadata']),
 }
@@ -42,6 +42,7 @@ export function decodeEntry(raw: JsonObject, key: CredentialKey): Credential {
 function decodeOAuth(raw: JsonObject): Omit<OAuthCredential, 'type' | 'provider' | 'account' | 'metadata'> {
   const read = reader(raw, '')
   const idToken = read.optionalString('idToken')
+  const forced = read.optionalObject('forced')
   return {
     issuer: read.string('issuer'),
     clientId: read.string('clientId'),
@@ -50,7 +51,13 @@ function decodeOAuth(raw: JsonObject): Omit<OAuthCredential, 'type' | 'provider'
     tokens: read.objects('tokens').map(decodeToken),
     lease: decodeLease(read.optionalObject('lease')),
     ...(idToken === undefined ? {} : { idToken: new Secret(idToken) }),
+    ...(forced === undefined ? {} : { forced: decodeForced(forced) }),
   }
+}
+
+function decodeForced(raw: JsonObject): Readonly<Record<string, number>> {
+  const read = reader(raw, 'forced.')
+  return Object.fromEntries(Object.keys(raw).map((endpoint) => [endpoint, read.number(endpoint)]))
 }
 
 function decodeGrant(raw: JsonObject): Grant {

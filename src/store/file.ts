@@ -11,6 +11,7 @@ import { type Backup, type StoreEvent, type StoreReport, tell } from './events.t
 import { FileLock, type HeldLock } from './file-lock.ts'
 import { type FileOperations, systemFiles } from './file-operations.ts'
 import { withOlder } from './recover.ts'
+import { type Spent, SpentFile } from './spent.ts'
 
 export interface FileBackendOptions {
   readonly path: string
@@ -40,6 +41,11 @@ export interface FileBackend extends StoreBackend {
   backups(): Promise<readonly Backup[]>
   /** Brings the entries of an older state back. */
   restore(id: string): Promise<StoreReport>
+  /** What is known to be spent, from beside the file. */
+  spent(): Promise<Spent>
+  noteSpent(fingerprint: string, at: number): Promise<void>
+  /** The entry as it stands in the second copy; null where there is none that can be read. */
+  readCopy(key: string): Promise<JsonObject | null>
   onEvent(listener: (event: StoreEvent) => void): Disposable
 }
 
@@ -53,6 +59,7 @@ interface PendingCommit {
 interface Opened {
   readonly file: DocumentFile
   readonly lock: FileLock
+  readonly spent: SpentFile
   hasSwept: boolean
 }
 
@@ -186,6 +193,24 @@ class FileStore implements FileBackend {
       this.#snapshot = written
     })
     return this.verify()
+  }
+
+  async spent(): Promise<Spent> {
+    this.#assertOpen()
+    return this.#opened().spent.read()
+  }
+
+  async noteSpent(fingerprint: string, at: number): Promise<void> {
+    this.#assertOpen()
+    const { spent } = this.#opened()
+    await this.#underLock(() => spent.add(fingerprint, at))
+  }
+
+  async readCopy(key: string): Promise<JsonObject | null> {
+    this.#assertOpen()
+    const copy = this.#file().copy()
+    if (copy.kind !== 'valid' || !this.#isReadable(copy.document, key)) return null
+    return this.#entry(copy.document, key)?.value ?? null
   }
 
   // --- reading ---------------------------------------------------------------------------------------------------
@@ -378,6 +403,7 @@ class FileStore implements FileBackend {
         ...(lockTimeoutMs === undefined ? {} : { timeoutMs: lockTimeoutMs }),
         ...(staleLockMs === undefined ? {} : { staleMs: staleLockMs }),
       }),
+      spent: new SpentFile(files, target),
       hasSwept: false,
     }
     return this.#open

@@ -17,6 +17,7 @@ import type { Change, StoreBackend, Versioned } from './backend.ts'
 import { decodeEntry, EntryError, encodeEntry } from './entry.ts'
 import { type Backup, type StoreEvent, type StoreReport, tell } from './events.ts'
 import { type FileBackend, fileBackend } from './file.ts'
+import { type Spent, spentInState, spentName, withSpent, withSpentInState } from './spent.ts'
 
 /** What may be shown of a credential. Never a secret. */
 export interface CredentialInfo extends CredentialKey {
@@ -82,6 +83,8 @@ export class CredentialStore {
   readonly #revisions = new WeakMap<Credential, string>()
   /** Decoded once per revision: readers of an unchanged entry share one frozen-in-practice object. */
   readonly #decoded = new Map<string, { readonly revision: string; readonly credential: Credential }>()
+
+  #spent: Spent = new Map()
 
   constructor(backend: StoreBackend) {
     this.#backend = backend
@@ -208,6 +211,40 @@ export class CredentialStore {
   async restore(id: string): Promise<StoreReport> {
     if (isFileBackend(this.#backend)) return this.#backend.restore(id)
     throw new TypeError('this backend keeps no older states')
+  }
+
+  /**
+   * When a secret of this entry was noted as spent, by its fingerprint, Unix milliseconds; null if it was not. A file
+   * keeps this outside the document (`auth.json.spent`), so that writing an old document back does not undo it; other
+   * backends under a reserved key, which helps where single entries are brought back. What this process has noted it
+   * knows in any case.
+   */
+  async spentAt(key: CredentialKey, fingerprint: string): Promise<number | null> {
+    const own = this.#spent.get(fingerprint)
+    if (own !== undefined) return own
+    const spent = isFileBackend(this.#backend)
+      ? await this.#backend.spent()
+      : spentInState(await this.readState(spentName(keyName(key))))
+    return spent.get(fingerprint) ?? null
+  }
+
+  /** Notes that a secret of this entry must never be used again. */
+  async noteSpent(key: CredentialKey, fingerprint: string, at: number): Promise<void> {
+    this.#spent = withSpent(this.#spent, fingerprint, at)
+    if (isFileBackend(this.#backend)) await this.#backend.noteSpent(fingerprint, at)
+    else await this.updateState(spentName(keyName(key)), (state) => withSpentInState(state, fingerprint, at))
+  }
+
+  /** The entry as the last commit left it, where a second copy says so; null where there is none. */
+  async readCopy(key: CredentialKey): Promise<Credential | null> {
+    if (!isFileBackend(this.#backend)) return null
+    const value = await this.#backend.readCopy(keyName(key))
+    try {
+      return value === null ? null : decodeEntry(value, key)
+    } catch (error) {
+      if (error instanceof EntryError) return null
+      throw error
+    }
   }
 
   /** Hears of commits of this store object and of recoveries. A listener that throws breaks only itself. */

@@ -90,6 +90,26 @@ describe('a broker after one login', () => {
     expect(stage.server.counts().token['refresh_token']).toBe(1)
   })
 
+  test('a token that is refused although it is new is not replaced again within the minute, by nobody', async () => {
+    const refuse = async (url: string, now = Date.now): Promise<string> => {
+      const broker = stage.newBroker({ now })
+      const rejected = (await broker.getToken(url)).reveal()
+      return (await broker.getToken(url, { rejected })).reveal()
+    }
+    const first = await refuse(stage.urls.files)
+    await expect(refuse(stage.urls.files)).rejects.toMatchObject({
+      code: 'server_rejected',
+      detail: { error: 'invalid_token', description: expect.stringContaining(stage.urls.files) as string },
+    })
+    expect(stage.server.counts().token['refresh_token']).toBe(1)
+    expect((await stage.broker.getToken(stage.urls.files)).reveal()).toBe(first)
+    // The others are not to blame.
+    await stage.broker.getToken(stage.urls.mail)
+    await refuse(stage.urls.mail)
+    expect(await refuse(stage.urls.files, () => Date.now() + 61_000)).not.toBe(first)
+    expect(stage.server.counts()).toMatchObject({ token: { refresh_token: 4 }, reuse: 0 })
+  })
+
   test('a token that was obtained during the call satisfies any minTtlMs', async () => {
     await stage.broker.getToken(stage.urls.files, { minTtlMs: 365 * 24 * 3_600_000 })
     expect(stage.server.counts().token['refresh_token']).toBe(1)
