@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Lab, NotRun } from './attacks/lab.mjs'
-import { figuresText, tableText } from './table.mjs'
+import { figuresText, legend, tableText } from './table.mjs'
 
 const attacks = [
   ...['kill', 'errno', 'permissions', 'full', 'dead-holder', 'stampede', 'chaos', 'writers', 'corruption', 'mounts'],
@@ -110,7 +110,7 @@ const faults = rows.flatMap((row) => {
 if (values.json) {
   console.log(JSON.stringify({ seed: lab.seed, quick: lab.quick, rows, figures: lab.figures, faults }, null, 2))
 } else {
-  console.log(`${tableText(rows)}\n\n${figuresText(lab.figures)}\n`)
+  console.log(`${tableText(rows)}\n\n${legend}\n\n${figuresText(lab.figures)}\n`)
   const notRun = rows.filter((row) => 'notRun' in row).length
   console.log(
     [

@@ -26,6 +26,12 @@ export function tableText(rows) {
   return [text(columns), text(widths.map((width) => '-'.repeat(width))), ...lines.map(text)].join('\n')
 }
 
+/** What a stranger must know to read the table. */
+export const legend = `lost          something that was acknowledged is gone, or what is there is torn; must be 0
+unrecovered   a person has to help, an answer was wrong, or something was left behind; must be 0
+[who]         the same attack on somebody else: most must lose, or the attack would prove nothing
+not run       this machine does not permit it, or lacks a tool`
+
 /** Measured figures, one a line. */
 export function figuresText(figures) {
   const width = Math.max(0, ...figures.map(([name]) => name.length))

@@ -11,12 +11,16 @@ const processes = 6
 /** @param {import('./lab.mjs').Lab} lab */
 export async function* run(lab) {
   const seconds = lab.amount(30, 10)
-  yield await storm(lab, 'chaos', seconds, {})
+  yield await storm(lab, 'SIGKILL and SIGSTOP at random', seconds, {})
   const noFence = lab.mutant('no-fence', [
     [/(const isStillOurs = \(\) =>|return) held\.isHeld\(\) &&[^;]*;/, '$1 true;'],
     [/isHeld: \(\) => .*,$/m, 'isHeld: () => true,'],
   ])
-  yield await storm(lab, 'chaos', 3 * seconds, { dist: noFence, subject: 'mutant without the fence', mustLose: true })
+  yield await storm(lab, 'SIGKILL and SIGSTOP at random', 3 * seconds, {
+    dist: noFence,
+    subject: 'mutant without the fence',
+    mustLose: true,
+  })
   yield await knownLimit(lab)
 }
 

@@ -7,13 +7,14 @@ import { inBatches, tally } from './lab.mjs'
 import { rawProblems, reopen, scenarios, stage, staleLockMs } from './scenarios.mjs'
 
 const names = ['ENOSPC', 'EIO', 'EROFS', 'EACCES', 'EDQUOT', 'EMFILE']
+const attacks = { once: 'a system call fails', 'for-good': 'a system call and all after it fail' }
 
 /** @param {import('./lab.mjs').Lab} lab */
 export async function* run(lab) {
   for (const scenario of scenarios.slice(0, 3)) {
     const staged = await stage(lab, scenario)
     const { calls } = await staged.run([])
-    for (const how of ['once', 'for-good']) {
+    for (const how of Object.keys(attacks)) {
       const stride = lab.amount(1, 11)
       const cases = calls
         .flatMap((_, n) => names.map((name) => ({ nth: n + 1, name })))
@@ -23,7 +24,7 @@ export async function* run(lab) {
       ).flat()
       const wrong = results.flatMap((r) => [...r.lost, ...r.unrecovered].map((what) => `${what} (${r.at})`))
       yield {
-        attack: `errno ${how}: ${scenario.name}`,
+        attack: `${attacks[how]}: ${scenario.name}`,
         fs: lab.kindOf(lab.root),
         states: results.length,
         lost: results.filter((result) => result.lost.length > 0).length,

@@ -30,7 +30,7 @@ export async function* run(lab) {
       top = make(lab)
     } catch (error) {
       if (!(error instanceof NotRun)) throw error
-      yield { attack: 'nearly full', fs: kind, notRun: error.message }
+      yield { attack: 'nearly full disk', fs: kind, notRun: error.message }
       continue
     }
     const ours = { states: 0, lost: [], unrecovered: [], outcomes: [] }
@@ -85,11 +85,11 @@ export async function* run(lab) {
     const { states, lost, unrecovered, outcomes } = ours
     const wrong = [...lost, ...unrecovered]
     yield {
-      ...{ attack: 'nearly full', fs: kind, states, lost: lost.length, unrecovered: unrecovered.length },
+      ...{ attack: 'nearly full disk', fs: kind, states, lost: lost.length, unrecovered: unrecovered.length },
       note: `${tally(outcomes)}${wrong.length > 0 ? `; ${tally(wrong)}` : ''}`,
     }
     yield {
-      ...{ attack: 'nearly full', subject: 'plain write-file-atomic', fs: kind, states: theirs.states },
+      ...{ attack: 'nearly full disk', subject: 'plain write-file-atomic', fs: kind, states: theirs.states },
       ...{ lost: theirs.lost.length, unrecovered: 0, note: tally(theirs.outcomes) },
     }
   }

@@ -46,7 +46,7 @@ export async function* run(lab) {
     const unrecovered = results.filter((result) => result.unrecovered.length > 0)
     const wrong = results.flatMap((r) => [...r.lost, ...r.unrecovered].map((what) => `${what} (at ${r.call})`))
     yield {
-      attack: `kill: ${scenario.name}`,
+      attack: `SIGKILL at a system call: ${scenario.name}`,
       fs: lab.kindOf(lab.root),
       states: results.length,
       lost: lost.length,

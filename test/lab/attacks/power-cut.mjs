@@ -12,7 +12,7 @@ const rig = fileURLToPath(new URL('../powercut/run.mjs', import.meta.url))
 export async function* run(lab) {
   if (!existsSync(rig)) throw new NotRun('test/lab/powercut is not there')
   const limits = lab.quick
-    ? ['--states', '150', '--seconds', '30', '--fs', 'ext4']
+    ? ['--states', '150', '--seconds', '120', '--fs', 'ext4']
     : ['--states', '600', '--seconds', '150']
   const words = [rig, '--json', '--seed', String(lab.seed), '--dist', lab.dist, ...limits]
   const child = spawn(process.execPath, words, {
