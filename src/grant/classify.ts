@@ -223,7 +223,7 @@ function describe(text: unknown, secrets: readonly string[]): { description?: st
 }
 
 /** `Retry-After` in either of its forms (RFC 9110 §10.2.3), as milliseconds from now. */
-function retryAfter(headers: Headers, now: number): { retryAfterMs?: number } {
+export function retryAfter(headers: Headers, now: number): { retryAfterMs?: number } {
   const value = headers.get('retry-after')?.trim() ?? ''
   if (/^\d{1,9}$/.test(value)) return { retryAfterMs: Number(value) * 1000 }
   const date = Date.parse(value)

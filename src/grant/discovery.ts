@@ -1,16 +1,6 @@
 import { AuthkeepError } from '../errors.ts'
-import { type AuthorizationServerMetadata, isSecureUrl, type Provider } from '../provider.ts'
-import { classifyFailure } from './classify.ts'
-
-export interface DiscoverOptions {
-  readonly fetch: typeof fetch
-  readonly signal?: AbortSignal | undefined
-  /** For each document asked for; default 10 seconds. */
-  readonly timeoutMs?: number
-}
-
-/** The well-known locations, in the order tried: OpenID Connect Discovery §4, then RFC 8414 §3. */
-const algorithms = ['oidc', 'oauth2'] as const
+import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
+import { type DiscoverOptions, type Document, fetchDocument, insertWellKnown } from './well-known.ts'
 
 /**
  * The authorization server's metadata. A provider that declares a `token_endpoint` is complete, and nothing is
@@ -22,105 +12,53 @@ const algorithms = ['oidc', 'oauth2'] as const
  */
 export async function discover(provider: Provider, options: DiscoverOptions): Promise<AuthorizationServerMetadata> {
   if (provider.metadata?.token_endpoint !== undefined) return { ...provider.metadata, issuer: provider.issuer }
-  let first: AuthkeepError | undefined
-  for (const algorithm of algorithms) {
-    try {
-      const found = await fetchMetadata(provider, algorithm, options)
-      const metadata = { ...found, ...provider.metadata, issuer: provider.issuer }
+  const misses: Document[] = []
+  for (const location of locationsOf(provider.issuer)) {
+    const document = await fetchDocument(location, options)
+    if (document.kind === 'object' && document.body['issuer'] === provider.issuer) {
+      const metadata = { ...document.body, ...provider.metadata, issuer: provider.issuer }
       if (typeof metadata.token_endpoint === 'string') return metadata
-      const what = 'the authorization server metadata names no token_endpoint'
-      throw new AuthkeepError('response_invalid', { provider: provider.id, status: 200, what })
-    } catch (error) {
-      if (!(error instanceof NotThere)) throw error
-      // The first location is the one most servers use, so what it answered explains most.
-      first ??= new AuthkeepError('response_invalid', {
-        provider: provider.id,
-        status: error.status,
-        what: `there is no authorization server metadata at ${provider.issuer} (${error.message})`,
-      })
     }
+    misses.push(document)
+    // Nobody is there, or wants to be asked now: that is so for the other locations too.
+    if (document.kind === 'unavailable' && (document.status ?? 429) === 429) break
   }
-  throw first as AuthkeepError
+  throw explain(provider, misses)
 }
 
-/** A well-known location without metadata; the next one may have it. */
-class NotThere extends Error {
-  readonly status: number | null
-
-  constructor(message: string, status: number | null) {
-    super(message)
-    this.status = status
-  }
+/**
+ * Where an issuer's metadata may be: RFC 8414 §3.1, then OpenID Connect Discovery §4 the same way, then as it says
+ * itself. Without a path in the issuer the last two are the same.
+ */
+function locationsOf(issuer: string): ReadonlySet<string> {
+  const url = new URL(issuer)
+  url.pathname = url.pathname.replace(/\/$/, '')
+  const suffixed = new URL(url)
+  suffixed.pathname = `${url.pathname === '/' ? '' : url.pathname}/.well-known/openid-configuration`
+  return new Set([
+    insertWellKnown(url, 'oauth-authorization-server'),
+    insertWellKnown(url, 'openid-configuration'),
+    suffixed.href,
+  ])
 }
 
-async function fetchMetadata(
-  provider: Provider,
-  algorithm: (typeof algorithms)[number],
-  options: DiscoverOptions,
-): Promise<AuthorizationServerMetadata> {
-  const client = await import('openid-client')
-  const issuer = new URL(provider.issuer)
-  const limit = AbortSignal.timeout(options.timeoutMs ?? 10_000)
-  const signal = options.signal === undefined ? limit : AbortSignal.any([options.signal, limit])
-  let status: number | undefined
-  let failure: unknown
-  const watched = async (url: string, init: object): Promise<Response> => {
-    try {
-      const response = await options.fetch(url, { ...init, signal })
-      status = response.status
-      const text = await response.text()
-      return new Response(response.status === 200 ? text : null, {
-        status: Math.max(200, status),
-        headers: response.headers,
-      })
-    } catch (error) {
-      failure = error
-      throw error
-    }
+/** Of several misses, the one that says most: a server that may answer tomorrow, then a document that will not do. */
+function explain(provider: Provider, misses: readonly Document[]): AuthkeepError {
+  const id = provider.id
+  for (const miss of misses) {
+    if (miss.kind !== 'unavailable') continue
+    const { kind: _, ...said } = miss
+    return new AuthkeepError('server_unavailable', { provider: id, ...said, sent: false })
   }
-  let found: AuthorizationServerMetadata
-  try {
-    const config = await client.discovery(issuer, provider.client.id, undefined, client.None(), {
-      algorithm,
-      [client.customFetch]: watched,
-      // eslint-disable-next-line @typescript-eslint/no-deprecated -- only for an issuer on this machine
-      ...(issuer.protocol === 'http:' && isSecureUrl(issuer) ? { execute: [client.allowInsecureRequests] } : {}),
-    })
-    found = { ...config.serverMetadata() }
-  } catch (error) {
-    options.signal?.throwIfAborted()
-    throw explain(provider, error, status, failure)
+  for (const miss of misses) {
+    if (miss.kind !== 'object') continue
+    const what =
+      miss.body['issuer'] === provider.issuer
+        ? 'the authorization server metadata names no token_endpoint'
+        : `the metadata is about another issuer than ${provider.issuer}`
+    return new AuthkeepError('response_invalid', { provider: id, status: 200, what })
   }
-  if (found.issuer !== provider.issuer) throw wrongIssuer(provider)
-  return found
-}
-
-function explain(provider: Provider, error: unknown, status: number | undefined, failure: unknown): Error {
-  if (failure !== undefined) {
-    const { cause } = classifyFailure(failure)
-    return new AuthkeepError('server_unavailable', { provider: provider.id, cause, sent: false })
-  }
-  if (status !== undefined && status >= 500) {
-    return new AuthkeepError('server_unavailable', {
-      provider: provider.id,
-      status,
-      cause: `http_${status}`,
-      sent: false,
-    })
-  }
-  if (status === 429) {
-    return new AuthkeepError('server_unavailable', {
-      provider: provider.id,
-      status,
-      cause: 'rate_limited',
-      sent: false,
-    })
-  }
-  if ((error as { code?: unknown }).code === 'OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED') return wrongIssuer(provider)
-  return new NotThere(status === undefined || status === 200 ? 'not JSON metadata' : `HTTP ${status}`, status ?? null)
-}
-
-function wrongIssuer(provider: Provider): AuthkeepError {
-  const what = `the metadata is about another issuer than ${provider.issuer}`
-  return new AuthkeepError('response_invalid', { provider: provider.id, status: 200, what })
+  const [first] = misses as readonly Extract<Document, { kind: 'absent' }>[]
+  const what = `there is no authorization server metadata at ${provider.issuer} (${first?.what ?? ''})`
+  return new AuthkeepError('response_invalid', { provider: id, status: first?.status ?? null, what })
 }

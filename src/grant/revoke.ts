@@ -1,7 +1,8 @@
 import type { Secret } from '../credential.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
+import { retryAfter } from './classify.ts'
 import { configure } from './configuration.ts'
-import { watchPost } from './token-endpoint.ts'
+import { type Exchange, watchPost } from './token-endpoint.ts'
 
 export interface RevocationRequest {
   readonly provider: Provider
@@ -13,13 +14,22 @@ export interface RevocationRequest {
   readonly timeoutMs: number
 }
 
+export type RevocationOutcome =
+  /** The server says that the token is of no use any more. */
+  | { readonly kind: 'confirmed' }
+  /** The token may still work, and `reason` says in one word why. After `retryAfterMs`, if the server names a time. */
+  | { readonly kind: 'unconfirmed'; readonly reason: string; readonly status?: number; readonly retryAfterMs?: number }
+  /** The server revokes nothing, or no tokens of this kind. */
+  | { readonly kind: 'not_supported' }
+
 /**
- * Revokes a token at the server (RFC 7009). `revoked` is true only when the server has confirmed it; otherwise the token
- * may still work, and `reason` says in one word why. No answer of the server and no failure of the network throws.
+ * Revokes a token at the server (RFC 7009). Only what the server has confirmed is so: whoever keeps the token must keep
+ * it until then, because a 503 means that it still exists (§2.2.1). No answer of the server and no failure of the network
+ * throws.
  */
-export async function revokeToken(request: RevocationRequest): Promise<{ revoked: boolean; reason?: string }> {
+export async function revokeToken(request: RevocationRequest): Promise<RevocationOutcome> {
   const { provider, metadata, token, hint, timeoutMs } = request
-  if (metadata.revocation_endpoint === undefined) return { revoked: false, reason: 'no_revocation_endpoint' }
+  if (metadata.revocation_endpoint === undefined) return { kind: 'not_supported' }
   const client = await import('openid-client')
   const post = watchPost({
     fetch: request.fetch,
@@ -30,15 +40,27 @@ export async function revokeToken(request: RevocationRequest): Promise<{ revoked
   const config = await configure(provider, metadata, post.fetch)
   try {
     await client.tokenRevocation(config, token.reveal(), { token_type_hint: hint })
-  } catch (error) {
-    const exchange = post.exchange()
-    if (exchange.stage === 'failed') return { revoked: false, reason: exchange.failure.cause }
-    if (exchange.stage !== 'answered') throw error
-    // RFC 7009 §2.2: the body of a 200 means nothing, so one that is no JSON object is as good as any.
-    if (exchange.status === 200) return { revoked: true }
-    const { answer, status } = exchange
-    if (answer.kind === 'object') return { revoked: false, reason: `http_${status}` }
-    return { revoked: false, reason: 'cause' in answer ? answer.cause : answer.error }
+  } catch (complaint) {
+    return conclude(post.exchange(), complaint)
   }
-  return { revoked: true }
+  return { kind: 'confirmed' }
+}
+
+function conclude(exchange: Exchange, complaint: unknown): RevocationOutcome {
+  switch (exchange.stage) {
+    case 'unsent':
+      throw complaint
+    case 'stopped':
+      throw exchange.error
+    case 'failed':
+      return { kind: 'unconfirmed', reason: exchange.failure.cause }
+    case 'answered':
+      break
+  }
+  const { answer, status, headers, at } = exchange
+  if ('error' in answer && answer.error === 'unsupported_token_type') return { kind: 'not_supported' }
+  const reason = answer.kind === 'object' ? `http_${status}` : 'cause' in answer ? answer.cause : answer.error
+  // RFC 7009 §2.2: what a 200 brings besides means nothing, but a page that is not the server's own is no 200 of it.
+  if (status === 200 && ['http_200', 'empty', 'not_json'].includes(reason)) return { kind: 'confirmed' }
+  return { kind: 'unconfirmed', reason, status, ...retryAfter(headers, at) }
 }

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
 import { configure } from '../../src/grant/configuration.ts'
 import { discover } from '../../src/grant/discovery.ts'
@@ -27,10 +28,13 @@ describe('discovery', () => {
     expect(found).toEqual({ ...metadata, issuer: 'https://as.example' })
   })
 
-  it('asks for the OpenID location, then for the RFC 8414 one', async () => {
+  it.each([
+    '/.well-known/oauth-authorization-server/tenant',
+    '/.well-known/openid-configuration/tenant',
+    '/tenant/.well-known/openid-configuration',
+  ])('finds the document wherever it may be: %s', async (place) => {
     server = await stub((request, response) => {
-      const there = request.url === '/.well-known/oauth-authorization-server/tenant'
-      json(response, there ? 200 : 404, {
+      json(response, request.url === place ? 200 : 404, {
         issuer: `${server?.origin ?? ''}/tenant`,
         token_endpoint: 'https://as.example/t',
         jwks_uri: 'https://a/j',
@@ -38,11 +42,37 @@ describe('discovery', () => {
     })
     const issuer = `${server.origin}/tenant`
     const found = await discover(provider(issuer, { metadata: { jwks_uri: 'https://as.example/mine' } }), { fetch })
-    expect(server.requests.map(({ path }) => path)).toEqual([
-      '/tenant/.well-known/openid-configuration',
-      '/.well-known/oauth-authorization-server/tenant',
-    ])
+    expect(server.requests.at(-1)?.path).toBe(place)
     expect(found).toEqual({ issuer, token_endpoint: 'https://as.example/t', jwks_uri: 'https://as.example/mine' })
+  })
+
+  it('asks the locations of RFC 8414, then those of OpenID Connect, each once', async () => {
+    server = await stub((_, response) => json(response, 404, {}))
+    const asked = async (issuer: string): Promise<readonly string[]> => {
+      server?.requests.splice(0)
+      await rejection(discover(provider(issuer), { fetch }))
+      return server?.requests.map(({ path }) => path) ?? []
+    }
+    const atRoot = ['/.well-known/oauth-authorization-server', '/.well-known/openid-configuration']
+    expect(await asked(server.origin)).toEqual(atRoot)
+    expect(await asked(`${server.origin}/`)).toEqual(atRoot)
+    expect(await asked(`${server.origin}/a/b/`)).toEqual([
+      '/.well-known/oauth-authorization-server/a/b',
+      '/.well-known/openid-configuration/a/b',
+      '/a/b/.well-known/openid-configuration',
+    ])
+  })
+
+  it('goes past what is no metadata of this issuer', async () => {
+    const issuer = (): string => `${server?.origin ?? ''}/tenant`
+    const answers: ((response: ServerResponse) => void)[] = [
+      (response) => json(response, 500, {}),
+      (response) => json(response, 200, { issuer: `${issuer()}/`, token_endpoint: 'https://evil.example/t' }),
+      (response) => json(response, 200, { issuer: issuer(), token_endpoint: 'https://as.example/t' }),
+    ]
+    server = await stub((_, response) => answers.shift()?.(response))
+    const found = await discover(provider(issuer()), { fetch })
+    expect(found).toEqual({ issuer: issuer(), token_endpoint: 'https://as.example/t' })
   })
 
   it.each([
@@ -69,12 +99,31 @@ describe('discovery', () => {
     expect(error).toMatchObject({ code: 'response_invalid', detail: { status: 404 } })
   })
 
-  it('says that the server is unavailable for 5xx, and asks no further location', async () => {
-    server = await stub((_, response) => json(response, 500, {}))
+  it.each([
+    [500, 'http_500', 2],
+    [429, 'rate_limited', 1],
+  ])('says that the server is unavailable for HTTP %i', async (status, cause, requests) => {
+    server = await stub((_, response) => json(response, status, {}))
     const error = await rejection(discover(provider(server.origin), { fetch }))
-    const detail = { provider: 'acme', status: 500, cause: 'http_500', sent: false }
-    expect(error).toMatchObject({ code: 'server_unavailable', detail })
-    expect(server.requests).toHaveLength(1)
+    expect(error).toMatchObject({
+      ...{ code: 'server_unavailable', detail: { provider: 'acme', status, cause, sent: false } },
+    })
+    expect(server.requests).toHaveLength(requests)
+  })
+
+  it('follows nobody elsewhere', async () => {
+    server = await stub((request, response) => {
+      if (request.url === '/elsewhere') json(response, 200, { issuer: server?.origin, token_endpoint: 'https://a/t' })
+      else response.writeHead(302, { location: '/elsewhere' }).end()
+    })
+    const error = await rejection(discover(provider(server.origin), { fetch }))
+    expect(error).toMatchObject({ code: 'response_invalid', detail: { status: 302 } })
+  })
+
+  it('refuses metadata without a token endpoint', async () => {
+    server = await stub((_, response) => json(response, 200, { issuer: server?.origin }))
+    const error = await rejection(discover(provider(server.origin), { fetch }))
+    expect(error).toMatchObject({ detail: { what: 'the authorization server metadata names no token_endpoint' } })
   })
 
   it('says that the server is unavailable when nobody listens', async () => {

@@ -52,31 +52,47 @@ describe('revocation', () => {
   it('is confirmed by the server, also for a token that it does not know (RFC 7009 §2.2)', async () => {
     const flow = loopbackFlow({ openBrowser: (url) => void completeLogin(url) })
     const { token } = oauth(await flow.run(grantRequest(provider)))
-    expect(await revoke(token.refreshToken ?? new Secret('none'))).toEqual({ revoked: true })
+    expect(await revoke(token.refreshToken ?? new Secret('none'))).toEqual({ kind: 'confirmed' })
     expect(server.counts().revoked).toBe(1)
-    expect(await revoke(new Secret('unknown'))).toEqual({ revoked: true })
+    expect(await revoke(new Secret('unknown'))).toEqual({ kind: 'confirmed' })
   })
 
-  it('is not confirmed without an endpoint, an answer, or a 200', async () => {
+  it('is not supported without an endpoint, or for a kind of token', async () => {
     const { revocation_endpoint: _, ...without } = metadata
-    const bare = {
-      provider,
-      metadata: without,
-      token: new Secret('t'),
-      hint: 'refresh_token',
-      fetch,
-      timeoutMs: 1000,
-    } as const
-    expect(await revokeToken(bare)).toEqual({ revoked: false, reason: 'no_revocation_endpoint' })
-    const closed = await revoke(new Secret('t'), { revocation_endpoint: await nobody() })
-    expect(closed).toEqual({ revoked: false, reason: 'ECONNREFUSED' })
-    const busy = await stub((request, response) =>
-      json(response, request.url === '/503' ? 503 : 400, { error: 'invalid_client' }),
-    )
-    const at = (path: string) => revoke(new Secret('t'), { revocation_endpoint: `${busy.origin}${path}` })
-    expect(await at('/503')).toEqual({ revoked: false, reason: 'http_503' })
-    expect(await at('/400')).toEqual({ revoked: false, reason: 'invalid_client' })
-    await busy.stop()
+    const token = new Secret('token-1')
+    const bare = { provider, metadata: without, token, hint: 'refresh_token', fetch, timeoutMs: 1000 } as const
+    expect(await revokeToken(bare)).toEqual({ kind: 'not_supported' })
+    const picky = await stub((_request, response) => json(response, 400, { error: 'unsupported_token_type' }))
+    expect(await revoke(token, { revocation_endpoint: picky.origin })).toEqual({ kind: 'not_supported' })
+    await picky.stop()
+  })
+
+  it('is unconfirmed without an answer, or with one that is no success (RFC 7009 §2.2.1)', async () => {
+    const answers: Readonly<Record<string, readonly [number, string, Record<string, string>]>> = {
+      '/503': [503, '', { 'retry-after': '7' }],
+      '/400': [400, '{"error":"invalid_client"}', {}],
+      '/404': [404, '', {}],
+      '/201': [201, '{}', {}],
+      '/error': [200, '{"error":"server_error"}', {}],
+      '/portal': [200, '<html>Welcome', { 'content-type': 'text/html' }],
+      '/text': [200, 'OK', {}],
+    }
+    const api = await stub((request, response) => {
+      const [status, text, headers] = answers[request.url ?? ''] ?? [500, '', {}]
+      response.writeHead(status, headers).end(text)
+    })
+    const at = (path: string) => revoke(new Secret('token-1'), { revocation_endpoint: `${api.origin}${path}` })
+    const unconfirmed = { kind: 'unconfirmed' }
+    expect(await at('/503')).toEqual({ ...unconfirmed, reason: 'http_503', status: 503, retryAfterMs: 7000 })
+    expect(await at('/400')).toEqual({ ...unconfirmed, reason: 'invalid_client', status: 400 })
+    expect(await at('/404')).toEqual({ ...unconfirmed, reason: 'empty', status: 404 })
+    expect(await at('/201')).toEqual({ ...unconfirmed, reason: 'http_201', status: 201 })
+    expect(await at('/error')).toEqual({ ...unconfirmed, reason: 'server_error', status: 200 })
+    expect(await at('/portal')).toEqual({ ...unconfirmed, reason: 'html', status: 200 })
+    expect(await at('/text')).toEqual({ kind: 'confirmed' })
+    await api.stop()
+    const gone = await revoke(new Secret('token-1'), { revocation_endpoint: await nobody() })
+    expect(gone).toEqual({ ...unconfirmed, reason: 'ECONNREFUSED' })
   })
 })
 
