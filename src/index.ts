@@ -7,6 +7,7 @@ export {
   type TokenSource,
   type Validation,
 } from './broker/broker.ts'
+export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'
 export {
@@ -20,6 +21,7 @@ export {
   type Lease,
   type OAuthCredential,
   type Owner,
+  type Refreshed,
   Secret,
   type StoredToken,
   type TokenCredential,

@@ -405,10 +405,14 @@ export class TokenBroker {
     const { provider, requirement } = route
     const refresher = await this.#loadRefresher()
     let served: readonly string[] | undefined
+    let hasWaited = false
     for (;;) {
       const credential = await readCredential(this.#store, key)
       const { decision } = await this.#judge(flight, credential)
-      if (decision.action === 'use') return present(decision.token, credential, route)
+      if (decision.action === 'use') {
+        if (hasWaited && credential.type === 'oauth') refresher.tell('adopted', credential)
+        return present(decision.token, credential, route)
+      }
       try {
         await refresher.flush(key)
         if (decision.action === 'authorize') throw decision.error
@@ -419,6 +423,7 @@ export class TokenBroker {
         if (verdict.kind === 'wait') {
           const timeoutMs = Math.min(verdict.forMs, lookAtHolderEveryMs)
           await this.#store.waitForChange(key, credential, { timeoutMs })
+          hasWaited = true
         } else if (verdict.kind === 'in_doubt') {
           await refresher.markInDoubt(credential)
         } else if (!(await refresher.hasPaused(credential))) {

@@ -31,6 +31,7 @@ import {
 } from './changes.ts'
 import type { Clock } from './clock.ts'
 import type { RefreshPlan } from './decide.ts'
+import { publish, type RefreshEvent } from './events.ts'
 import { holdExit } from './hold-exit.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
 import { measureSkew } from './skew.ts'
@@ -153,6 +154,8 @@ export class Refresher {
 
   /** The next attempt will be with whatever is stored by then, a successor perhaps that came with a bad answer. */
   async #noteFailure(seen: OAuthCredential, error: unknown): Promise<void> {
+    // A person has to come first, and changes the token.
+    if (isAuthkeepError(error) && error.remedy === 'authorize') return
     const retryAfterMs = isAuthkeepError(error, 'server_unavailable') ? error.detail.retryAfterMs : undefined
     const current = await this.#store.read(seen).catch(() => seen)
     if (current?.type !== 'oauth' || current.grant.refreshToken === null) return
@@ -171,7 +174,8 @@ export class Refresher {
     const lease = claimLease(seen, this.#process.owner, this.#clock.now(), this.#timing.leaseMs)
     underWay.add(lease.id)
     try {
-      if (!(await this.#claim(seen, lease, spent))) return { kind: 'overtaken' }
+      if (!(await this.#claim(seen, lease, spent))) return this.#overtaken(seen)
+      this.tell('claimed', seen)
       const { httpTimeoutMs, commitAllowanceMs } = this.#timing
       return await holdExit(
         () => this.#spend(seen, plan, { provider, metadata }, { lease, spent, clock }),
@@ -196,6 +200,7 @@ export class Refresher {
       isSameLogin(copy, seen) &&
       copy.grant.obtainedAt >= seen.grant.obtainedAt &&
       (await this.#store.spentAt(seen, fingerprint(successor))) === null
+    this.tell('rolled_back', seen, isNewer ? { successor: fingerprint(successor) } : {})
     if (!isNewer) {
       const { provider, account } = seen
       throw new AuthkeepError('refresh_interrupted', { provider, account, since, stage: 'rolled_back' })
@@ -217,7 +222,7 @@ export class Refresher {
     }
     try {
       assertInTime()
-      if (!(await this.#markSent(seen, lease, plan))) return { kind: 'overtaken' }
+      if (!(await this.#markSent(seen, lease, plan))) return this.#overtaken(seen)
       const outcome = await this.#refresh({
         ...server,
         refreshToken: spent,
@@ -231,15 +236,30 @@ export class Refresher {
         beforeSend: () => {
           assertInTime()
           sending.hasBegun = true
+          this.tell('sent', seen)
         },
         onAnswer: (body) => this.#keepSuccessor(body, seen, lease, spent, server),
       })
       return await this.#settle(outcome, { seen, lease, spent, plan, provider: server.provider })
     } catch (error) {
       if (!sending.hasBegun) await this.#giveBack(seen, lease)
-      if (error instanceof Abandoned) return { kind: 'overtaken' }
+      if (error instanceof Abandoned) return this.#overtaken(seen)
       throw sending.hasBegun ? spentError(error) : error
     }
+  }
+
+  /** Says what happens to the refresh token of an entry to whoever listens. */
+  tell(type: RefreshEvent['type'], seen: OAuthCredential, more: Pick<RefreshEvent, 'successor' | 'cause'> = {}): void {
+    publish(() => {
+      const { provider, account, grant } = seen
+      const token = grant.refreshToken === null ? null : fingerprint(grant.refreshToken)
+      return { type, provider, account, at: this.#clock.now(), generation: grant.generation, token, ...more }
+    })
+  }
+
+  #overtaken(seen: OAuthCredential): RefreshResult {
+    this.tell('overtaken', seen)
+    return { kind: 'overtaken' }
   }
 
   /** Tries again to store a successor that is still only in memory. Rejects while it cannot be. */
@@ -301,6 +321,7 @@ export class Refresher {
 
   /** The refresh token was not spent, and a replay of it was not made. */
   async #giveBack(seen: OAuthCredential, lease: Lease): Promise<void> {
+    this.tell('unspent', seen)
     await this.#change(seen, (current) => {
       if (current.lease?.id !== lease.id) return undefined
       const { forced: _, ...unforced } = current
@@ -328,6 +349,7 @@ export class Refresher {
         const next = withSuccessor(current, { seen, lease, spent, successor, at })
         return keepsLease || next?.lease?.id !== lease.id ? next : { ...next, lease: null }
       })
+      this.tell('stored', seen, { successor: fingerprint(successor) })
       await this.#noteSpent(seen, spent, at)
       // Logged out meanwhile, or somebody else logged in: a token that nobody will ever use must not stay valid.
       if (!keeps(stored, successor)) {
@@ -392,6 +414,7 @@ export class Refresher {
           measureSkew(provider.issuer, outcome.answer.serverTime, outcome.answer.obtainedAt)
         }
         await this.#keepToken(seen, lease, outcome.answer)
+        this.tell('served', seen)
         return { kind: 'served', token: outcome.answer }
       case 'not_sent':
         await this.#giveBack(seen, lease)
@@ -406,6 +429,7 @@ export class Refresher {
         await this.#giveBack(seen, lease)
         throw serverRejected(name, outcome)
       case 'invalid':
+        this.tell('invalid', seen, { cause: outcome.what })
         await this.#change(seen, (current) => {
           if (current.lease?.id !== lease.id) return undefined
           // An answer without a successor from a server that rotates: the token that was sent is spent, perhaps.
@@ -418,6 +442,7 @@ export class Refresher {
         return this.#bury(seen, lease, spent)
       case 'ambiguous':
         if (plan.isReplay && outcome.status === 400 && outcome.cause === 'empty') return this.#bury(seen, lease, spent)
+        this.tell('ambiguous', seen, { cause: outcome.cause })
         await this.#change(seen, (current) => {
           if (current.lease?.id !== lease.id) return undefined
           return spendsNothing(provider) ? { ...current, lease: null } : inDoubt(current, lease)
@@ -445,6 +470,7 @@ export class Refresher {
    * while it is the stored one. A second successor, where a grace window gave one, gets its one try.
    */
   async #bury(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<RefreshResult> {
+    this.tell('refused', seen)
     const stored = await this.#change(seen, (current) => {
       if (!holds(current, spent)) return undefined
       const { spare, doubtSince: _, ...grant } = current.grant

@@ -6,7 +6,7 @@ import type { StoreReport } from '../store/events.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
 import type { Context, Result } from './context.ts'
 import { storePath } from './open-home.ts'
-import { harmless } from './output.ts'
+import { durationInWords, harmless } from './output.ts'
 
 /** One thing that was looked at. */
 interface Check {
@@ -33,6 +33,7 @@ export async function doctor(context: Context): Promise<Result> {
       checkEntries(report),
       ...(await checkModes(path)),
       ...(await checkLock(path)),
+      ...(await checkRefreshes(store, report)),
       ...(fixed === null ? [] : [fixed]),
     ]
     const isLost = report.state === 'damaged' && report.copy !== 'valid'
@@ -80,6 +81,19 @@ function checkCopy({ copy, state }: StoreReport): Check {
 function checkEntries({ unreadable }: StoreReport): Check {
   const finding = unreadable.length === 0 ? 'every entry can be read' : `cannot be read: ${unreadable.join(', ')}`
   return { name: 'entries', ok: unreadable.length === 0, finding }
+}
+
+/** The ledger: who refreshed what, and when. */
+async function checkRefreshes(store: CredentialStore, { state }: StoreReport): Promise<readonly Check[]> {
+  const infos = state === 'valid' ? await store.list() : []
+  return infos.flatMap(({ provider, account, type, refreshable, generation = 0, refreshed }) => {
+    if (type !== 'oauth' || refreshable !== true) return []
+    const last =
+      refreshed === undefined
+        ? 'not refreshed yet'
+        : `refreshed ${durationInWords(Math.max(0, Date.now() - refreshed.at))} ago by pid ${refreshed.pid} on host ${refreshed.host}`
+    return [{ name: 'refresh', ok: true, finding: `${provider}:${account}: generation ${generation}, ${last}` }]
+  })
 }
 
 /** Windows has no such modes. */

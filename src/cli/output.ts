@@ -49,10 +49,14 @@ function fit(text: string, width: number): string {
 export function expiryInWords(expiresAt: number | null | undefined, now: number): string {
   if (expiresAt === undefined) return ''
   if (expiresAt === null) return 'not said'
-  const seconds = Math.round((expiresAt - now) / 1_000)
-  if (seconds <= 0) return 'expired'
-  if (seconds < 100) return `in ${seconds} s`
-  if (seconds < 100 * 60) return `in ${Math.round(seconds / 60)} min`
-  if (seconds < 48 * 3_600) return `in ${Math.round(seconds / 3_600)} h`
-  return `in ${Math.round(seconds / 86_400)} days`
+  return expiresAt - now < 500 ? 'expired' : `in ${durationInWords(expiresAt - now)}`
+}
+
+/** A length of time in words, as exact as people want it. */
+export function durationInWords(ms: number): string {
+  const seconds = Math.round(ms / 1_000)
+  if (seconds < 100) return `${seconds} s`
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`
+  if (seconds < 48 * 3_600) return `${Math.round(seconds / 3_600)} h`
+  return `${Math.round(seconds / 86_400)} days`
 }

@@ -7,6 +7,7 @@ import {
   type JsonObject,
   keyName,
   parseKeyName,
+  type Refreshed,
   type StoredToken,
   stateOf,
 } from '../credential.ts'
@@ -28,6 +29,10 @@ export interface CredentialInfo extends CredentialKey {
   readonly expiresAt?: number | null
   readonly refreshable?: boolean
   readonly state?: 'live' | 'in_doubt' | 'dead'
+  /** Which refresh token of this entry it is, counted from 1. */
+  readonly generation?: number
+  /** Who refreshed last, and when. */
+  readonly refreshed?: Refreshed
   readonly issuer?: string
   readonly subject?: string | null
   /** Why an unreadable entry cannot be read. */
@@ -414,6 +419,8 @@ export function describeCredential(credential: Credential): CredentialInfo {
         ...(tokens.length === 0 ? {} : { expiresAt: latestExpiry(tokens) }),
         refreshable: grant.refreshToken !== null,
         state: stateOf(grant),
+        generation: grant.generation,
+        ...(grant.refreshed === undefined ? {} : { refreshed: grant.refreshed }),
       }
     }
   }

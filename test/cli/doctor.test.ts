@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { Secret } from '../../src/credential.ts'
+import { type OAuthCredential, Secret } from '../../src/credential.ts'
 import { openStore } from '../../src/store/store.ts'
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
@@ -31,6 +31,25 @@ test('a healthy store is said to be one', () => {
   expect(status).toBe(0)
   expect(stdout).toContain('holds 1 logins')
   expect(stdout).not.toContain('!!')
+})
+
+test('who refreshed what, and when, is in the ledger', async () => {
+  const store = await openStore({ path: join(home, 'auth.json') })
+  const demo = { provider: 'demo', account: 'me' }
+  const grant = (more: object): OAuthCredential['grant'] => ({
+    ...{ scopes: [], evidence: 'assumed', resources: [], refreshToken: new Secret('r-7'), refreshExpiresAt: null },
+    ...{ generation: 7, obtainedAt: 0, state: 'live', replays: 0, ...more },
+  })
+  const login = { type: 'oauth', ...demo, issuer: 'https://as.example', clientId: 'cli', subject: null } as const
+  await store.update(demo, () => ({ ...login, grant: grant({}), tokens: [], lease: null }))
+  expect(authkeep('doctor').stdout).toContain('demo:me: generation 7, not refreshed yet')
+  const refreshed = { at: Date.now() - 180_000, host: 'h', bootId: null, pid: 4711 }
+  await store.update(demo, (now) => (now?.type === 'oauth' ? { ...now, grant: grant({ refreshed }) } : undefined))
+  await store.close()
+  const { status, stdout } = authkeep('doctor')
+  expect(stdout).toContain('demo:me: generation 7, refreshed 3 min ago by pid 4711 on host h')
+  expect(stdout).not.toContain('r-7')
+  expect(status).toBe(0)
 })
 
 test('an emptied file is mended from its copy, when asked', async () => {
