@@ -5,7 +5,7 @@ import { clientAuthentication } from './client-authentication.ts'
 
 /**
  * An openid-client configuration for one provider, whose client authenticates as the provider says. ID token signatures
- * are always checked.
+ * are checked, unless `isUnsigned`.
  *
  * @throws AuthkeepError `provider_invalid` for a private key that cannot be used; `response_invalid` for an endpoint
  * that is neither https nor on this machine
@@ -14,6 +14,7 @@ export async function configure(
   provider: Provider,
   metadata: AuthorizationServerMetadata,
   fetch: CustomFetch | typeof globalThis.fetch,
+  isUnsigned = false,
 ): Promise<Configuration> {
   const client = await import('openid-client')
   const insecure = endpointsOf(metadata).filter(
@@ -31,7 +32,7 @@ export async function configure(
   if (insecure.length > 0) client.allowInsecureRequests(config)
   const keys = knownKeys.get(metadata)
   if (keys !== undefined) client.setJwksCache(config, keys)
-  client.enableNonRepudiationChecks(config)
+  if (!isUnsigned) client.enableNonRepudiationChecks(config)
   return config
 }
 

@@ -39,6 +39,10 @@ export type Exchange =
 export interface WatchedPost {
   readonly fetch: CustomFetch
   readonly exchange: () => Exchange
+  /** Whether the server answered and its signing keys could not be fetched. */
+  readonly isWithoutKeys: () => boolean
+  /** A `fetch` that gives the answer once more and sends nothing. */
+  readonly again: CustomFetch
 }
 
 /**
@@ -73,7 +77,7 @@ export function watchPost(post: TokenPost): WatchedPost {
 
   const send: CustomFetch = async (url, options) => {
     const init = options as RequestInit
-    if (init.method !== 'POST') return post.fetch(url, init)
+    if (init.method !== 'POST') return lookUp(url, init)
     if (exchange.stage !== 'unsent') throw new Error('a token request is sent once')
     const signal = AbortSignal.timeout(post.timeoutMs)
     const request = { ...encode(init, post.encoding), redirect: 'manual', signal } as const
@@ -102,11 +106,27 @@ export function watchPost(post: TokenPost): WatchedPost {
       exchange = { stage: 'stopped', error }
       throw new Error('not kept')
     }
-    const headers = { 'content-type': 'application/json' }
-    return new Response(JSON.stringify(answer.body), { status: exchange.status, headers })
+    return repeated(answer.body, exchange.status)
   }
 
-  return { fetch: send, exchange: () => exchange }
+  let isWithoutKeys = false
+  const lookUp = async (url: string, init: RequestInit): Promise<Response> => {
+    isWithoutKeys = true
+    const response = await post.fetch(url, init)
+    isWithoutKeys = response.status !== 200
+    return response
+  }
+
+  const again: CustomFetch = async () => {
+    if (exchange.stage !== 'answered' || exchange.answer.kind !== 'object') throw new Error('there is no answer')
+    return repeated(exchange.answer.body, exchange.status)
+  }
+
+  return { fetch: send, exchange: () => exchange, isWithoutKeys: () => isWithoutKeys, again }
+}
+
+function repeated(body: JsonObject, status: number): Response {
+  return new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json' } })
 }
 
 function isNonceWanted(answer: AnswerClass): boolean {

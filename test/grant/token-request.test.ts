@@ -274,6 +274,22 @@ describe('an answer that cannot be trusted', () => {
     expect((await refreshed()).outcome).toMatchObject({ kind: 'served' })
   })
 
+  it.each([
+    ['cannot be reached', async () => Promise.reject(new TypeError('fetch failed'))],
+    ['are a page of an edge', async () => new Response('<html>', { status: 503 })],
+  ])('is none because the signing keys %s: TLS vouches for the ID token, the rest is checked', async (_, keys) => {
+    let posts = 0
+    const watched: typeof fetch = async (input, init) => {
+      if (init?.method === 'POST') posts++
+      return String(input).includes('jwks') ? keys() : fetch(input, init)
+    }
+    const unknown = (): object => ({ fetch: watched, metadata: { ...metadata } })
+    expect((await refreshed(unknown())).outcome).toMatchObject({ kind: 'served' })
+    server.mutateResponse(idToken((claims) => ({ ...claims, aud: 'another' })))
+    expect((await refreshed(unknown())).outcome).toEqual({ kind: 'invalid', status: 200, what: somebodyElse })
+    expect(posts).toBe(2)
+  })
+
   it('is invalid when its ID token is about another subject (OpenID Connect Core §12.2)', async () => {
     const { outcome, events } = await refreshed({ expectedSubject: 'bob' })
     expect(outcome).toEqual({ kind: 'invalid', status: 200, what: 'its ID token is about another subject' })
