@@ -67,7 +67,8 @@ export interface Provider {
     readonly rotation?: 'none' | 'strict' | { readonly graceMs: number }
     /**
      * What the server does with a narrower `scope` at refresh. Only with `honoured` is a narrower scope asked for;
-     * when nothing is declared the grant's whole scope set is requested, which no server can misread.
+     * else the grant's whole scope set is requested, which no server can misread. When nothing is declared, it is found
+     * out where rotation is `none`, so that a mistake costs nothing. What was seen counts for more than this.
      */
     readonly narrowing?: Narrowing
   }

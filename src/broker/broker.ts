@@ -24,6 +24,7 @@ import { type Decision, decide, type Moment, scopeMissing, stepUpRequired, type 
 import type { Explanation } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
+import { issuerName, seenNarrowing } from './narrowing.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
 import { measureSkew, offsetFor } from './skew.ts'
@@ -337,8 +338,15 @@ export class TokenBroker {
     { route, options, startedAt }: Flight,
     credential: Credential,
   ): Promise<{ readonly decision: Decision; readonly moment: Moment }> {
-    const moment = this.#moment(route.provider, options, startedAt, credential)
-    return { decision: decide(credential, route.requirement, moment), moment }
+    const { provider, requirement } = route
+    const moment = this.#moment(provider, options, startedAt, credential)
+    const decision = decide(credential, requirement, moment)
+    const isSettled = decision.action === 'use' && decision.renew === null
+    if (isSettled || credential.type !== 'oauth') return { decision, moment }
+    const narrowing = seenNarrowing(await this.#store.readState(issuerName(provider.issuer)))
+    if (narrowing === undefined) return { decision, moment }
+    const informed = { ...moment, narrowing }
+    return { decision: decide(credential, requirement, informed), moment: informed }
   }
 
   /** Looks at the one entry that a cached token came from: one stat, for a file. */
@@ -389,11 +397,11 @@ export class TokenBroker {
   }
 
   /** One attempt, if nobody else makes one and none has failed lately. */
-  async #renew({ route, key, options, startedAt }: Flight): Promise<void> {
+  async #renew(flight: Flight): Promise<void> {
+    const { route, key } = flight
     const refresher = await this.#loadRefresher()
     const credential = await readCredential(this.#store, key)
-    const moment = this.#moment(route.provider, options, startedAt, credential)
-    const decision = decide(credential, route.requirement, moment)
+    const { decision } = await this.#judge(flight, credential)
     if (decision.action !== 'use' || decision.renew === null || credential.type !== 'oauth' || this.#isClosed) return
     if (!refresher.isDue(credential) || refresher.judge(credential, route.provider).kind !== 'free') return
     await refresher.run(credential, decision.renew, route.provider)
@@ -408,7 +416,7 @@ export class TokenBroker {
     let hasWaited = false
     for (;;) {
       const credential = await readCredential(this.#store, key)
-      const { decision } = await this.#judge(flight, credential)
+      const { decision, moment } = await this.#judge(flight, credential)
       if (decision.action === 'use') {
         if (hasWaited && credential.type === 'oauth') refresher.tell('adopted', credential)
         return present(decision.token, credential, route)
@@ -417,7 +425,7 @@ export class TokenBroker {
         await refresher.flush(key)
         if (decision.action === 'authorize') throw decision.error
         if (decision.action !== 'refresh' || credential.type !== 'oauth') throw new TypeError('nothing to refresh')
-        if (served !== undefined) throw this.#notServed(credential, requirement, served, provider)
+        if (served !== undefined) throw this.#notServed(credential, requirement, served, moment)
         const verdict = refresher.judge(credential, provider)
         this.#assertOpen()
         if (verdict.kind === 'wait') {
@@ -464,10 +472,11 @@ export class TokenBroker {
     credential: OAuthCredential,
     requirement: Requirement,
     given: readonly string[],
-    provider: Provider,
+    { provider, narrowing }: Moment,
   ): AuthkeepError {
     const missing = missingScopes(requirement.scopes, given, provider.implies)
-    if (missing.length > 0) return scopeMissing(credential, requirement, missing, false)
+    // A login brings back what a server has taken from the grant, and nothing that it never gives.
+    if (missing.length > 0) return scopeMissing(credential, requirement, missing, narrowing === 'destructive')
     return new AuthkeepError('response_invalid', {
       provider: provider.id,
       status: 200,

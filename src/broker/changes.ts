@@ -66,11 +66,12 @@ export function ledgerLine({ owner: { host, bootId, pid } }: Lease, at: number):
  * The entry with the successor in it. The fence is the token, not the lease: as long as the stored refresh token is the
  * one that was spent, its successor belongs there. Where another successor of the same token stands already (a grace
  * window), the one that came later is the primary; a login that came in between stays the primary. The other one is
- * kept for one try. Undefined: the entry is gone, or is somebody else's.
+ * kept for one try; so is the successor that a probe brings, since the token that was sent survives and may be the wider.
+ * Undefined: the entry is gone, or is somebody else's.
  */
 export function withSuccessor(
   current: Credential | null,
-  made: { seen: OAuthCredential; lease: Lease; spent: Secret; successor: Secret; at: number },
+  made: { seen: OAuthCredential; lease: Lease; spent: Secret; successor: Secret; at: number; isProbe?: boolean },
 ): OAuthCredential | undefined {
   if (current?.type !== 'oauth') return undefined
   const { seen, lease, spent, successor, at } = made
@@ -79,6 +80,9 @@ export function withSuccessor(
   const predecessor = fingerprint(spent)
   const primary = { refreshToken: successor, obtainedAt: at, predecessor, refreshed: ledgerLine(lease, at) }
   const live = { state: 'live', stateFor: token, replays: 0, refreshExpiresAt: null } as const
+  if (holds(current, spent) && made.isProbe === true) {
+    return { ...current, grant: { ...current.grant, spare: { refreshToken: successor, obtainedAt: at } } }
+  }
   if (holds(current, spent)) {
     return {
       ...current,

@@ -10,6 +10,7 @@ import {
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { discover } from '../grant/discovery.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
+import { introspectScopes } from '../grant/introspection.ts'
 import { revokeToken } from '../grant/revoke.ts'
 import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
 import { type Process, thisProcess } from '../owner.ts'
@@ -34,6 +35,7 @@ import type { RefreshPlan } from './decide.ts'
 import { publish, type RefreshEvent } from './events.ts'
 import { holdExit } from './hold-exit.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
+import { measureNarrowing, rememberNarrowing } from './narrowing.ts'
 import { measureSkew } from './skew.ts'
 
 export interface RefresherOptions {
@@ -61,6 +63,9 @@ interface Server {
 
 /** The leases that this copy of the library holds. One of ours that is not among them was left by a write that failed. */
 const underWay = new Set<string>()
+
+/** How long the server may take to tell what a token can do. */
+const introspectionMs = 5_000
 
 /** A refresh that was about to be sent too late into its lease. Nothing was spent. */
 class Abandoned extends Error {}
@@ -238,9 +243,9 @@ export class Refresher {
           sending.hasBegun = true
           this.tell('sent', seen)
         },
-        onAnswer: (body) => this.#keepSuccessor(body, seen, lease, spent, server),
+        onAnswer: (body) => this.#keepSuccessor(body, { seen, lease, spent, isProbe: plan.isProbe }, server),
       })
-      return await this.#settle(outcome, { seen, lease, spent, plan, provider: server.provider })
+      return await this.#settle(outcome, { seen, lease, spent, plan, server })
     } catch (error) {
       if (!sending.hasBegun) await this.#giveBack(seen, lease)
       if (error instanceof Abandoned) return this.#overtaken(seen)
@@ -335,22 +340,22 @@ export class Refresher {
   /** Persist first, judge second: whatever else is wrong with this answer, its refresh token is the only one left. */
   async #keepSuccessor(
     body: JsonObject,
-    seen: OAuthCredential,
-    lease: Lease,
-    spent: Secret,
+    refresh: { seen: OAuthCredential; lease: Lease; spent: Secret; isProbe: boolean },
     server: Server,
   ): Promise<void> {
+    const { seen, lease, spent } = refresh
     const value = body['refresh_token']
     if (typeof value !== 'string' || value === '' || value === spent.reveal()) return
     const successor = new Secret(value)
     const at = this.#clock.now()
     const save = async (keepsLease: boolean): Promise<void> => {
       const stored = await this.#store.update(seen, (current) => {
-        const next = withSuccessor(current, { seen, lease, spent, successor, at })
+        const next = withSuccessor(current, { ...refresh, successor, at })
         return keepsLease || next?.lease?.id !== lease.id ? next : { ...next, lease: null }
       })
       this.tell('stored', seen, { successor: fingerprint(successor) })
-      await this.#noteSpent(seen, spent, at)
+      // The token that a probe sent survives.
+      if (!refresh.isProbe) await this.#noteSpent(seen, spent, at)
       // Logged out meanwhile, or somebody else logged in: a token that nobody will ever use must not stay valid.
       if (!keeps(stored, successor)) {
         await revokeToken({ ...server, token: successor, hint: 'refresh_token', fetch: this.#fetch, timeoutMs: 5_000 })
@@ -404,18 +409,17 @@ export class Refresher {
 
   async #settle(
     outcome: RefreshOutcome,
-    context: { seen: OAuthCredential; lease: Lease; spent: Secret; plan: RefreshPlan; provider: Provider },
+    context: { seen: OAuthCredential; lease: Lease; spent: Secret; plan: RefreshPlan; server: Server },
   ): Promise<RefreshResult> {
-    const { seen, lease, spent, plan, provider } = context
+    const { seen, lease, spent, plan, server } = context
+    const { provider } = server
     const name = seen.provider
     switch (outcome.kind) {
       case 'served':
         if (outcome.answer.serverTime !== undefined) {
           measureSkew(provider.issuer, outcome.answer.serverTime, outcome.answer.obtainedAt)
         }
-        await this.#keepToken(seen, lease, outcome.answer)
-        this.tell('served', seen)
-        return { kind: 'served', token: outcome.answer }
+        return { kind: 'served', token: await this.#keepMeasured(outcome.answer, context) }
       case 'not_sent':
         await this.#giveBack(seen, lease)
         throw new AuthkeepError('server_unavailable', { provider: name, cause: outcome.cause, sent: false })
@@ -427,6 +431,11 @@ export class Refresher {
         })
       case 'refused':
         await this.#giveBack(seen, lease)
+        if (outcome.error === 'invalid_scope' && plan.scopes !== null && seen.grant.evidence !== 'assumed') {
+          // A part of what was granted: an earlier narrow answer has cost the grant its width.
+          await rememberNarrowing(this.#store, provider.issuer, 'destructive')
+          return { kind: 'overtaken' }
+        }
         throw serverRejected(name, outcome)
       case 'invalid':
         this.tell('invalid', seen, { cause: outcome.what })
@@ -452,6 +461,23 @@ export class Refresher {
           ...(outcome.status === undefined ? {} : { status: outcome.status }),
         })
     }
+  }
+
+  /** Keeps the access token under its true label, and what it shows about the server. */
+  async #keepMeasured(
+    answered: TokenAnswer,
+    { seen, lease, plan, server }: { seen: OAuthCredential; lease: Lease; plan: RefreshPlan; server: Server },
+  ): Promise<TokenAnswer> {
+    const { provider } = server
+    const measured = await measureNarrowing({ answer: answered, plan, seen, provider }, async (hint) => {
+      const token = hint === 'access_token' ? answered.accessToken : answered.refreshToken
+      return token && introspectScopes({ ...server, token, hint, fetch: this.#fetch, timeoutMs: introspectionMs })
+    })
+    const { answer, narrowing } = measured
+    await this.#keepToken(seen, lease, answer)
+    this.tell('served', seen)
+    if (narrowing !== undefined) await rememberNarrowing(this.#store, provider.issuer, narrowing)
+    return answer
   }
 
   /** Adds the access token. If the entry has moved on to another refresh token, what is stored there is newer. */
