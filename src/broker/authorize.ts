@@ -1,9 +1,12 @@
 import { type Credential, type CredentialKey, fingerprint, type OAuthCredential } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
-import { AuthkeepError } from '../errors.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { discover } from '../grant/discovery.ts'
 import type { GrantAnswer } from '../grant/flow.ts'
+import { revokeToken } from '../grant/revoke.ts'
 import type { Provider } from '../provider.ts'
 import { missingScopes, unionScopes } from '../scope.ts'
+import type { CredentialInfo, CredentialStore } from '../store/store.ts'
 import { withToken } from './changes.ts'
 
 /** What a login should ask for. */
@@ -105,6 +108,33 @@ function oauthCredential(
     token,
     now,
   )
+}
+
+/**
+ * A login that could not be stored is revoked: nobody has it, and it should not stay valid. Not where it may have been
+ * stored, and not where another entry may be of the same person, which some servers would end with it. What fails here
+ * is no news: the caller hears why the login was not stored.
+ */
+export async function takeBack(
+  answer: GrantAnswer,
+  why: unknown,
+  { provider, store, fetch: send }: { provider: Provider; store: CredentialStore; fetch: typeof fetch },
+): Promise<void> {
+  if (answer.type !== 'oauth' || !(isAuthkeepError(why, 'account_ambiguous') || isAuthkeepError(why, 'store_failed')))
+    return
+  const { refreshToken, accessToken, subject } = answer.token
+  try {
+    const infos = await store.list()
+    const isSamePerson = (info: CredentialInfo): boolean =>
+      info.issuer === provider.issuer && (subject === null || info.subject == null || info.subject === subject)
+    if (infos.some(isSamePerson)) return
+    await revokeToken({
+      ...{ provider, metadata: await discover(provider, { fetch: send }), fetch: send, timeoutMs: 5_000 },
+      ...{ token: refreshToken ?? accessToken, hint: refreshToken === null ? 'access_token' : 'refresh_token' },
+    })
+  } catch (error) {
+    if (!isAuthkeepError(error)) throw error
+  }
 }
 
 /** A login never puts one person, or one kind of credential, silently in the place of another. */

@@ -182,7 +182,7 @@ export class TokenBroker {
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<CredentialInfo> {
     this.#assertOpen()
-    const { credentialFrom, planLogin } = await import('./authorize.ts')
+    const { credentialFrom, planLogin, takeBack } = await import('./authorize.ts')
     const [route] = routesTo(target, this.#providers)
     if (route === undefined) throw new TypeError('no route')
     const { provider, requirement } = route
@@ -201,9 +201,12 @@ export class TokenBroker {
     if (answer.type === 'oauth' && answer.token.serverTime !== undefined) {
       measureSkew(provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
     }
-    const stored = await this.#store.update(key, (current) =>
-      credentialFrom(answer, key, provider, current, this.#clock.now()),
-    )
+    const stored = await this.#store
+      .update(key, (current) => credentialFrom(answer, key, provider, current, this.#clock.now()))
+      .catch(async (error: unknown) => {
+        await takeBack(answer, error, { provider, store: this.#store, fetch: this.#fetch })
+        throw error
+      })
     if (stored === null) throw new TypeError('a login cannot store nothing')
     return describeCredential(stored)
   }
