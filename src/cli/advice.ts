@@ -55,6 +55,12 @@ export function commandLine(words: readonly string[]): string {
   return ['authkeep', ...words.map(quote)].join(' ')
 }
 
+/** A command line with more options: what follows `--` is another program's. */
+function withOptions(typed: readonly string[], ...options: readonly string[]): readonly string[] {
+  const end = typed.indexOf('--')
+  return end === -1 ? [...typed, ...options] : typed.toSpliced(end, 0, ...options)
+}
+
 /** The login that would help. */
 export function loginCommand(
   wanted: { provider: string; account?: string; resource?: string; scopes?: readonly string[] },
@@ -87,14 +93,14 @@ const steps: {
   account_ambiguous: ({ provider, accounts: [first = 'name'] }, { typed, command, homeOption }) =>
     command === 'login'
       ? `Give this login a name of its own: ${loginCommand({ provider, account: `${first}-2` }, homeOption)}`
-      : `Name one: ${commandLine([...typed, '--account', first])}`,
+      : `Name one: ${commandLine(withOptions(typed, '--account', first))}`,
   provider_unknown: (_, { homeOption }) =>
     `See ${commandLine(['providers', 'list', ...homeOption])}, or add it: ${commandLine(['providers', 'add', 'file.json', ...homeOption])}`,
   endpoint_unknown: (_, { homeOption }) =>
     `Declare the endpoint in its provider's file, then: ${commandLine(['providers', 'add', 'file.json', '--replace', ...homeOption])}`,
   provider_invalid: ({ problems }, { typed }) =>
     problems.includes(replacementRefused)
-      ? `If that is what you want: ${commandLine([...typed, '--replace'])}`
+      ? `If that is what you want: ${commandLine(withOptions(typed, '--replace'))}`
       : `Correct the file, then: ${commandLine(typed)}`,
   host_not_bound: ({ host, provider }) =>
     `If ${host} is to be trusted, declare an endpoint for it in the provider file of ${provider}`,

@@ -6,6 +6,7 @@ export interface Arguments {
   /** Undefined when none was named, which asks for help. */
   readonly command: Command | undefined
   readonly words: readonly string[]
+  readonly rest: readonly string[]
   readonly options: Context['options']
 }
 
@@ -16,16 +17,19 @@ export interface Arguments {
  */
 export async function readArguments(args: readonly string[]): Promise<Arguments> {
   const every = Object.assign({}, globalOptions, ...commands.map((command) => command.options)) as Command['options']
-  const { values, positionals } = await parse(args, every)
+  const end = args.indexOf('--')
+  const [own, rest] = end === -1 ? [args, []] : [args.slice(0, end), args.slice(end + 1)]
+  const { values, positionals } = await parse(own, every)
   const options = values as Context['options']
   const wantsHelp = options['help'] === true || options['version'] === true
   const command = commands.find(({ name }) => name === positionals.slice(0, name.split(' ').length).join(' '))
   if (command === undefined) {
     if (positionals.length > 0 && !wantsHelp) throw new UsageError(await unknownCommand(positionals))
-    return { command, words: [], options }
+    return { command, words: [], rest, options }
   }
   const words = positionals.slice(command.name.split(' ').length)
-  if (wantsHelp) return { command, words, options }
+  if (wantsHelp) return { command, words, rest, options }
+  if (end !== -1 && command.takesRest !== true) throw new UsageError(`authkeep ${command.name} takes nothing after --.`)
   for (const name of Object.keys(options)) {
     if (!(name in globalOptions || name in command.options)) {
       throw new UsageError(`authkeep ${command.name} has no option --${name}.`)
@@ -33,7 +37,7 @@ export async function readArguments(args: readonly string[]): Promise<Arguments>
   }
   const isOmitted = command.mayOmit === true && words.length === 0
   if (words.length !== command.takes.length && !isOmitted) throw new UsageError(wrongCount(command, words.length))
-  return { command, words, options }
+  return { command, words, rest, options }
 }
 
 async function parse(

@@ -17,6 +17,8 @@ export interface Command {
   readonly takes: readonly string[]
   /** Whether they may be left out. */
   readonly mayOmit?: boolean
+  /** Whether a command line of another program follows after `--`. */
+  readonly takesRest?: boolean
   readonly options: Readonly<Record<string, Option>>
   readonly examples: readonly string[]
   /** Loads the command's file only when it is the one asked for: `authkeep token` must not pay for the others. */
@@ -53,6 +55,26 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./login.ts')).login,
   },
   {
+    name: 'logout',
+    about: 'Revoke a login at the server, then forget it',
+    takes: ['provider'],
+    options: {
+      account: { ...account, about: 'which login to end, where there are several' },
+      local: { type: 'boolean', about: 'only forget it here; the server is not told' },
+    },
+    examples: ['authkeep logout acme', 'authkeep logout acme --account work', 'authkeep logout acme --local'],
+    load: async () => (await import('./logout.ts')).logout,
+  },
+  {
+    name: 'accounts',
+    about: 'Show what the logins are called and whose they are',
+    takes: ['provider'],
+    mayOmit: true,
+    options: {},
+    examples: ['authkeep accounts', 'authkeep accounts acme'],
+    load: async () => (await import('./accounts.ts')).accounts,
+  },
+  {
     name: 'status',
     about: 'Show which logins there are and how they are',
     takes: [],
@@ -73,6 +95,21 @@ export const commands: readonly Command[] = [
       'curl -H "Authorization: Bearer $(authkeep token https://api.example/files)" https://api.example/files',
     ],
     load: async () => (await import('./token.ts')).token,
+  },
+  {
+    name: 'exec',
+    about: 'Run a command with the token in its environment',
+    takes: ['url'],
+    takesRest: true,
+    options: {
+      account,
+      env: { type: 'string', value: 'name', about: 'the variable to set (default: AUTHKEEP_TOKEN)' },
+    },
+    examples: [
+      'authkeep exec https://api.example/files -- ./backup.sh',
+      'authkeep exec https://api.example/files --env API_TOKEN -- env',
+    ],
+    load: async () => (await import('./exec.ts')).exec,
   },
   {
     name: 'explain',
@@ -120,5 +157,13 @@ export const commands: readonly Command[] = [
     options: { list: { type: 'boolean', about: 'show the older states there are' } },
     examples: ['authkeep restore --list', 'authkeep restore 2026-11-22T101500.000Z'],
     load: async () => (await import('./restore.ts')).restore,
+  },
+  {
+    name: 'completion',
+    about: 'Print a completion script for bash, zsh or fish',
+    takes: ['shell'],
+    options: {},
+    examples: ['authkeep completion bash', 'authkeep completion zsh', 'authkeep completion fish'],
+    load: async () => (await import('./completion.ts')).completion,
   },
 ]

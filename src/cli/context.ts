@@ -2,6 +2,8 @@
 export interface Context {
   /** What follows the command, as many as it takes. */
   readonly words: readonly string[]
+  /** What follows after `--`, for a command that takes the command line of another program. */
+  readonly rest: readonly string[]
   readonly options: Readonly<Record<string, string | boolean | readonly string[] | undefined>>
   /** Absolute path of the directory with `auth.json` and `providers/`. */
   readonly home: string

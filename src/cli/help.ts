@@ -29,7 +29,7 @@ function helpForCommand(command: Command): readonly string[] {
   return [
     `${command.about}.`,
     '',
-    `Usage: authkeep ${usage(command)}${own.length === 0 ? '' : ' [options]'}`,
+    `Usage: authkeep ${command.takesRest === true ? usage(command).replace(' --', ' [options] --') : `${usage(command)}${own.length === 0 ? '' : ' [options]'}`}`,
     '',
     ...columns([...own, ...optionRows(globalOptions)]),
     '',
@@ -38,8 +38,9 @@ function helpForCommand(command: Command): readonly string[] {
   ]
 }
 
-function usage({ name, takes, mayOmit = false }: Command): string {
-  return [name, ...takes.map((each) => (mayOmit ? `[${each}]` : `<${each}>`))].join(' ')
+function usage({ name, takes, mayOmit = false, takesRest = false }: Command): string {
+  const rest = takesRest ? ['--', '<cmd>'] : []
+  return [name, ...takes.map((each) => (mayOmit ? `[${each}]` : `<${each}>`)), ...rest].join(' ')
 }
 
 function optionRows(options: Readonly<Record<string, Option>>): readonly (readonly [string, string])[] {

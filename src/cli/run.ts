@@ -15,7 +15,7 @@ export interface World {
 /** Runs one command line: data on stdout, talk on stderr. Resolves with the exit code and never rejects. */
 export async function run(typed: readonly string[], world: World): Promise<number> {
   // Before anything is understood, so that a wrong command line can be told to a program too.
-  let wantsJson = typed.includes('--json')
+  let wantsJson = typed.slice(0, typed.includes('--') ? typed.indexOf('--') : undefined).includes('--json')
   let parsed: Arguments | undefined
   try {
     parsed = await readArguments(typed)
@@ -38,7 +38,7 @@ export async function run(typed: readonly string[], world: World): Promise<numbe
 }
 
 async function carryOut(parsed: Arguments, world: World): Promise<Result> {
-  const { command, words, options } = parsed
+  const { command, words, rest, options } = parsed
   if (options['version'] === true) return version()
   if (command === undefined || options['help'] === true) {
     const { helpFor } = await import('./help.ts')
@@ -49,6 +49,7 @@ async function carryOut(parsed: Arguments, world: World): Promise<Result> {
   const perform = await command.load()
   return perform({
     words,
+    rest,
     options,
     home,
     env: world.env,
