@@ -167,6 +167,7 @@ function schemaOf(z: Zod) {
     authorization: authorization.exactOptional(),
     endpoints: list(z.strictObject(endpoint, named('must be an object'))).exactOptional(),
     refresh: z.strictObject(refresh, named('must be an object')).exactOptional(),
+    accessTokens: oneOf('opaque', 'jwt').exactOptional(),
     tokenExchange: z.boolean('must be true or false').exactOptional(),
     pushedAuthorization: z.boolean('must be true or false').exactOptional(),
     dpop: z.union([z.boolean(), z.literal('required')], 'must be true, false or required').exactOptional(),

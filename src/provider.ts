@@ -72,6 +72,11 @@ export interface Provider {
      */
     readonly narrowing?: Narrowing
   }
+  /**
+   * What the server's access tokens are: JWTs that can be checked against its keys (RFC 9068), or opaque. Default
+   * `opaque`: a token that only looks like a JWT may be any server's private business.
+   */
+  readonly accessTokens?: 'opaque' | 'jwt'
   /** Whether the server exchanges an access token for a narrower one (RFC 8693). Default false. */
   readonly tokenExchange?: boolean
   /**
