@@ -281,7 +281,7 @@ describe('an answer that cannot be trusted', () => {
     let posts = 0
     const watched: typeof fetch = async (input, init) => {
       if (init?.method === 'POST') posts++
-      return String(input).includes('jwks') ? keys() : fetch(input, init)
+      return new Request(input).url.includes('jwks') ? keys() : fetch(input, init)
     }
     const unknown = (): object => ({ fetch: watched, metadata: { ...metadata } })
     expect((await refreshed(unknown())).outcome).toMatchObject({ kind: 'served' })
