@@ -9,7 +9,7 @@ import {
 } from '../credential.ts'
 import type { Requirement, Target } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
-import type { GrantFlow } from '../grant/flow.ts'
+import type { GrantFlow, TokenAnswer } from '../grant/flow.ts'
 import type { refresh } from '../grant/token-request.ts'
 import { type Process, thisProcess } from '../owner.ts'
 import { checkProvider, type Provider } from '../provider.ts'
@@ -19,6 +19,7 @@ import { type AccessToken, BrokeredToken } from './access-token.ts'
 import { Asker, type AuthorizeHandler } from './ask.ts'
 import { TokenCache } from './cache.ts'
 import { choose, readCredential } from './candidates.ts'
+import { carries } from './changes.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Decision, decide, type Moment, scopeMissing, stepUpRequired, type Usable } from './decide.ts'
 import type { Explanation } from './explain.ts'
@@ -302,8 +303,8 @@ export class TokenBroker {
       throw stepUpRequired(credential, route.requirement)
     }
     const { decision, moment } = await this.#judge(flight, credential)
-    if (decision.action === 'authorize') {
-      const token = await this.#stillLiving(flight, decision.error)
+    if (decision.action === 'authorize' && !isBeingTried(credential, decision.error)) {
+      const token = this.#stillLiving(credential, flight)
       if (token !== null) return token
       throw decision.error
     }
@@ -415,20 +416,29 @@ export class TokenBroker {
     const { route, key } = flight
     const { provider, requirement } = route
     const refresher = await this.#loadRefresher()
-    let served: readonly string[] | undefined
+    let served: TokenAnswer | undefined
     let hasWaited = false
     for (;;) {
-      const credential = await readCredential(this.#store, key)
-      const { decision, moment } = await this.#judge(flight, credential)
-      if (decision.action === 'use') {
-        if (hasWaited && credential.type === 'oauth') refresher.tell('adopted', credential)
-        return present(decision.token, credential, route)
-      }
       try {
         await refresher.flush(key)
-        if (decision.action === 'authorize') throw decision.error
-        if (decision.action !== 'refresh' || credential.type !== 'oauth') throw new TypeError('nothing to refresh')
-        if (served !== undefined) throw this.#notServed(credential, requirement, served, moment)
+        const credential = await readCredential(this.#store, key)
+        const { decision, moment } = await this.#judge(flight, credential)
+        if (decision.action === 'use') {
+          if (hasWaited && credential.type === 'oauth') refresher.tell('adopted', credential)
+          return present(decision.token, credential, route)
+        }
+        if (decision.action === 'authorize' && !isBeingTried(credential, decision.error)) {
+          const token = this.#stillLiving(credential, flight)
+          if (token !== null) return token
+          throw decision.error
+        }
+        if (credential.type !== 'oauth' || decision.action === 'exchange' || decision.action === 'reissue') {
+          throw new TypeError('nothing to refresh')
+        }
+        // Only while it is what is stored: an entry that has been changed since deserves another look.
+        if (served !== undefined && carries(credential, served)) {
+          throw this.#notServed(credential, requirement, served.scopes, moment)
+        }
         const verdict = refresher.judge(credential, provider)
         this.#assertOpen()
         if (verdict.kind === 'wait') {
@@ -437,12 +447,17 @@ export class TokenBroker {
           hasWaited = true
         } else if (verdict.kind === 'in_doubt') {
           await refresher.markInDoubt(credential)
+        } else if (decision.action === 'authorize') {
+          throw decision.error
         } else if (!(await refresher.hasPaused(credential))) {
           const result = await refresher.run(credential, decision, provider)
-          if (result.kind === 'served') served = result.token.scopes
+          if (result.kind === 'served') served = result.token
         }
       } catch (error) {
-        const token = await this.#stillLiving(flight, error)
+        // Who is told to log in is told so by the entry that was just looked at; a later one would be another question.
+        if (!isAuthkeepError(error) || error.remedy === 'authorize') throw error
+        const stored = await this.#store.read(key)
+        const token = stored === null ? null : this.#stillLiving(stored, flight)
         if (token !== null) return token
         throw error
       }
@@ -461,10 +476,7 @@ export class TokenBroker {
   }
 
   /** While a token lives, a refresh that failed is not the caller's problem. */
-  async #stillLiving({ route, key, options, startedAt }: Flight, error: unknown): Promise<BrokeredToken | null> {
-    if (!isAuthkeepError(error)) return null
-    const credential = await this.#store.read(key)
-    if (credential === null) return null
+  #stillLiving(credential: Credential, { route, options, startedAt }: Flight): BrokeredToken | null {
     const moment = this.#moment(route.provider, { ...options, minTtlMs: 0 }, startedAt, credential)
     const decision = decide(credential, route.requirement, moment)
     return decision.action === 'use' ? present(decision.token, credential, route) : null
@@ -506,6 +518,14 @@ export class TokenBroker {
   #assertOpen(): void {
     if (this.#isClosed) throw new TypeError('the broker is closed')
   }
+}
+
+/**
+ * Whether the one second try of a refresh token in doubt may be under way: then what it brings is waited for, like any
+ * refresh of another process, before anybody is told to log in.
+ */
+function isBeingTried(credential: Credential, error: AuthkeepError): boolean {
+  return isAuthkeepError(error, 'refresh_interrupted') && credential.type === 'oauth' && credential.lease !== null
 }
 
 /** A target for people: never the query of a URL, or the password in it. */

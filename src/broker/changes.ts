@@ -18,9 +18,19 @@ export function holds(credential: OAuthCredential, refreshToken: Secret): boolea
   return credential.grant.refreshToken?.reveal() === refreshToken.reveal()
 }
 
-/** Whether what is known of the refresh token is what a decision was made on. */
-export function isSameJudgement({ grant: a }: OAuthCredential, { grant: b }: OAuthCredential): boolean {
-  return a.state === b.state && a.stateFor === b.stateFor && a.replays === b.replays && a.doubtSince === b.doubtSince
+/**
+ * Whether a decision would be made on the same: what is known of the refresh token, and which access tokens there are.
+ * Where the refresh token stays the same, those alone tell that somebody else has refreshed meanwhile.
+ */
+export function isSameJudgement(
+  { grant: a, tokens }: OAuthCredential,
+  { grant: b, tokens: others }: OAuthCredential,
+): boolean {
+  const isKnownTheSame =
+    a.state === b.state && a.stateFor === b.stateFor && a.replays === b.replays && a.doubtSince === b.doubtSince
+  const isSameToken = (token: StoredToken, at: number): boolean =>
+    token.accessToken.reveal() === others[at]?.accessToken.reveal()
+  return isKnownTheSame && tokens.length === others.length && tokens.every(isSameToken)
 }
 
 /** Whether two states of an entry can be of one grant. */
@@ -104,6 +114,11 @@ export function withSuccessor(
 export function keeps(credential: Credential | null, refreshToken: Secret): boolean {
   if (credential?.type !== 'oauth') return false
   return holds(credential, refreshToken) || credential.grant.spare?.refreshToken.reveal() === refreshToken.reveal()
+}
+
+/** Whether the entry has the access token of an answer. */
+export function carries({ tokens }: OAuthCredential, { accessToken }: TokenAnswer): boolean {
+  return tokens.some((token) => token.accessToken.reveal() === accessToken.reveal())
 }
 
 /** The entry with a new access token: it replaces one for the same resource and scopes, and expired ones go. */

@@ -19,6 +19,7 @@ import type { CredentialStore } from '../store/store.ts'
 import { Attempts } from './attempts.ts'
 import {
   broughtBack,
+  carries,
   holds,
   inDoubt,
   isHolder,
@@ -53,7 +54,7 @@ export interface RefresherOptions {
 export type RefreshResult =
   /** A new access token is stored, durably. */
   | { readonly kind: 'served'; readonly token: TokenAnswer }
-  /** Somebody else changed the entry, or took the lease: nothing of ours was spent. */
+  /** The entry has changed, by somebody else or by what the server said of the refresh token. */
   | { readonly kind: 'overtaken' }
 
 interface Server {
@@ -125,7 +126,9 @@ export class Refresher {
   async markInDoubt(seen: OAuthCredential): Promise<void> {
     const lease = seen.lease
     await this.#change(seen, (current) =>
-      lease !== null && current.lease?.id === lease.id ? inDoubt(current, lease) : undefined,
+      lease !== null && current.lease?.id === lease.id && current.lease.token === lease.token
+        ? inDoubt(current, lease)
+        : undefined,
     )
   }
 
@@ -144,7 +147,7 @@ export class Refresher {
   /**
    * One refresh, from claim to stored token.
    *
-   * @throws AuthkeepError `server_unavailable`, `server_rejected`, `response_invalid`, `grant_revoked`, `store_failed`, `store_busy`
+   * @throws AuthkeepError `server_unavailable`, `server_rejected`, `response_invalid`, `store_failed`, `store_busy`
    */
   async run(seen: OAuthCredential, plan: RefreshPlan, provider: Provider): Promise<RefreshResult> {
     try {
@@ -205,6 +208,9 @@ export class Refresher {
       isSameLogin(copy, seen) &&
       copy.grant.obtainedAt >= seen.grant.obtainedAt &&
       (await this.#store.spentAt(seen, fingerprint(successor))) === null
+    // Or nothing has come back, and somebody has saved the successor since we looked.
+    const now = await this.#store.read(seen)
+    if (now?.type !== 'oauth' || !holds(now, spent)) return this.#overtaken(seen)
     this.tell('rolled_back', seen, isNewer ? { successor: fingerprint(successor) } : {})
     if (!isNewer) {
       const { provider, account } = seen
@@ -227,7 +233,7 @@ export class Refresher {
     }
     try {
       assertInTime()
-      if (!(await this.#markSent(seen, lease, plan))) return this.#overtaken(seen)
+      if (!(await this.#markSent(seen, lease, spent, plan))) return this.#overtaken(seen)
       const outcome = await this.#refresh({
         ...server,
         refreshToken: spent,
@@ -310,13 +316,14 @@ export class Refresher {
 
   /**
    * From here on the token counts as maybe spent, and a replay as made. The padding has done its work: the next write
-   * is larger by the successor and smaller by the padding.
+   * is larger by the successor and smaller by the padding. A lease that survived the token it was for, because somebody
+   * saved a late successor or wrote a new login, is no leave to send.
    */
-  async #markSent(seen: OAuthCredential, lease: Lease, plan: RefreshPlan): Promise<boolean> {
+  async #markSent(seen: OAuthCredential, lease: Lease, spent: Secret, plan: RefreshPlan): Promise<boolean> {
     const { padding: _, ...rest } = lease
     const sentAt = this.#clock.now()
     const stored = await this.#change(seen, (current) => {
-      if (current.lease?.id !== lease.id) return undefined
+      if (current.lease?.id !== lease.id || !holds(current, spent)) return undefined
       const replays = current.grant.replays + (plan.isReplay ? 1 : 0)
       const sent = { ...current, lease: { ...rest, sentAt }, grant: { ...current.grant, replays } }
       return withForced(sent, plan.forcedBy, sentAt)
@@ -415,11 +422,13 @@ export class Refresher {
     const { provider } = server
     const name = seen.provider
     switch (outcome.kind) {
-      case 'served':
+      case 'served': {
         if (outcome.answer.serverTime !== undefined) {
           measureSkew(provider.issuer, outcome.answer.serverTime, outcome.answer.obtainedAt)
         }
-        return { kind: 'served', token: await this.#keepMeasured(outcome.answer, context) }
+        const token = await this.#keepMeasured(outcome.answer, context)
+        return token === null ? this.#overtaken(seen) : { kind: 'served', token }
+      }
       case 'not_sent':
         await this.#giveBack(seen, lease)
         throw new AuthkeepError('server_unavailable', { provider: name, cause: outcome.cause, sent: false })
@@ -448,9 +457,13 @@ export class Refresher {
         })
         throw new AuthkeepError('response_invalid', { provider: name, status: outcome.status, what: outcome.what })
       case 'rejected':
-        return this.#bury(seen, lease, spent)
+        await this.#bury(seen, lease, spent)
+        return { kind: 'overtaken' }
       case 'ambiguous':
-        if (plan.isReplay && outcome.status === 400 && outcome.cause === 'empty') return this.#bury(seen, lease, spent)
+        if (plan.isReplay && outcome.status === 400 && outcome.cause === 'empty') {
+          await this.#bury(seen, lease, spent)
+          return { kind: 'overtaken' }
+        }
         this.tell('ambiguous', seen, { cause: outcome.cause })
         await this.#change(seen, (current) => {
           if (current.lease?.id !== lease.id) return undefined
@@ -463,41 +476,49 @@ export class Refresher {
     }
   }
 
-  /** Keeps the access token under its true label, and what it shows about the server. */
+  /** Keeps the access token under its true label, and what it shows about the server. Null: it had no place any more. */
   async #keepMeasured(
     answered: TokenAnswer,
-    { seen, lease, plan, server }: { seen: OAuthCredential; lease: Lease; plan: RefreshPlan; server: Server },
-  ): Promise<TokenAnswer> {
+    context: { seen: OAuthCredential; lease: Lease; spent: Secret; plan: RefreshPlan; server: Server },
+  ): Promise<TokenAnswer | null> {
+    const { seen, lease, spent, plan, server } = context
     const { provider } = server
     const measured = await measureNarrowing({ answer: answered, plan, seen, provider }, async (hint) => {
       const token = hint === 'access_token' ? answered.accessToken : answered.refreshToken
       return token && introspectScopes({ ...server, token, hint, fetch: this.#fetch, timeoutMs: introspectionMs })
     })
     const { answer, narrowing } = measured
-    await this.#keepToken(seen, lease, answer)
-    this.tell('served', seen)
+    const isKept = await this.#keepToken(answer, seen, lease, spent)
+    if (isKept) this.tell('served', seen)
     if (narrowing !== undefined) await rememberNarrowing(this.#store, provider.issuer, narrowing)
-    return answer
+    return isKept ? answer : null
   }
 
-  /** Adds the access token. If the entry has moved on to another refresh token, what is stored there is newer. */
-  async #keepToken(seen: OAuthCredential, lease: Lease, answer: TokenAnswer): Promise<void> {
+  /**
+   * Adds the access token, if the entry still has the refresh token that goes with it; whoever holds the lease by now
+   * keeps it. If the entry has moved on, what is stored there is newer, or is somebody else's.
+   */
+  async #keepToken(answer: TokenAnswer, seen: OAuthCredential, lease: Lease, spent: Secret): Promise<boolean> {
     const now = this.#clock.now()
-    await this.#change(seen, (current) => {
-      if (current.lease?.id !== lease.id) return undefined
+    const left = answer.refreshToken ?? spent
+    const stored = await this.#change(seen, (current) => {
+      // What others have noted about the refresh token since our lease went is newer than what we know of it.
+      if (current.lease?.id !== lease.id) return keeps(current, left) ? withToken(current, answer, now) : undefined
+      if (!keeps(current, left)) return { ...current, lease: null }
       const { doubtSince: _, ...grant } = current.grant
       const live = { ...grant, state: 'live', replays: 0, refreshed: ledgerLine(lease, now) } as const
       return { ...withToken({ ...current, grant: live }, answer, now), lease: null }
     })
+    return stored !== null && carries(stored, answer)
   }
 
   /**
    * The server says that the refresh token is dead. Nothing is deleted: the mark speaks of this token only, and only
    * while it is the stored one. A second successor, where a grace window gave one, gets its one try.
    */
-  async #bury(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<RefreshResult> {
+  async #bury(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<void> {
     this.tell('refused', seen)
-    const stored = await this.#change(seen, (current) => {
+    await this.#change(seen, (current) => {
       if (!holds(current, spent)) return undefined
       const { spare, doubtSince: _, ...grant } = current.grant
       const next = current.lease?.id === lease.id ? { ...current, lease: null } : current
@@ -507,12 +528,6 @@ export class Refresher {
             ...next,
             grant: { ...grant, ...spare, state: 'live', stateFor: fingerprint(spare.refreshToken), replays: 0 },
           }
-    })
-    if (stored === null || !holds(stored, spent)) return { kind: 'overtaken' }
-    throw new AuthkeepError('grant_revoked', {
-      provider: seen.provider,
-      account: seen.account,
-      generation: stored.grant.generation,
     })
   }
 
