@@ -123,7 +123,8 @@ function following(schedule: ReadonlyMap<number, number>): Chooser {
 
 /**
  * The schedule in words, which `replay` takes: `two, strict, proof | A commits 2 > A stops` says that instead of A's
- * second commit, A stops. Unlike numbers of steps, words live on when the broker changes.
+ * second commit, A stops. Unlike numbers of steps, words live on when the broker changes; written by hand, a place may
+ * also be named by what went before: `after A commits 2 > A stops`.
  */
 export async function tell(Broker: BrokerClass, { setting, schedule }: Finding): Promise<string> {
   const words: string[] = [setting.name]
@@ -152,15 +153,21 @@ export async function replay(
   const setting = settings.find((each) => each.name === name)
   if (setting === undefined) throw new TypeError(`no setting is called ${name}`)
   const left = new Map(interferences.map((each) => each.split(' > ') as [string, string]))
-  const nth = counter()
+  const [planned, done] = [counter(), counter()]
+  let before = ''
   const { violation, trace } = await play(
     Broker,
     setting,
     (_, options) => {
-      const place = nth(options()[0]!.what)
-      const option = options().findIndex(({ what }) => what === left.get(place))
+      const places = [planned(options()[0]!.what), before]
+      const place = places.find((each) => left.has(each)) ?? ''
+      const option = Math.max(
+        0,
+        options().findIndex(({ what }) => what === left.get(place)),
+      )
       if (option > 0) left.delete(place)
-      return Math.max(option, 0)
+      before = `after ${done(options()[option]!.what)}`
+      return option
     },
     { trace: true },
   )

@@ -9,31 +9,31 @@ const Broker = await load()
 test.each([
   [
     'a login between the claim and the mark stops the request',
-    'two, strict, proof | A reads 5 > another program logs in',
+    'two, strict, proof | after A commits 1 > another program logs in',
   ],
   [
     'an answer that comes after a login of another program is nobody’s fault',
-    'two, strict, proof | B lists 1 > another program logs in',
+    'two, strict, proof | after A commits 2 > another program logs in',
   ],
   [
     'a login between the last write and the last look is used, and no fault of the server',
-    'two, strict, proof | A reads 8 > another program logs in',
+    'two, strict, proof | after A commits 5 > another program logs in',
   ],
   [
     'a token that somebody else got, with the same refresh token, is a reason not to refresh',
-    'two, none, proof | A reads 4 > A stops',
+    'two, none, proof | A commits 1 > A stops',
   ],
   [
     'the one second try is waited for before anybody is told to log in',
-    'four busy, grace, no proof | A lists 2 > another program logs in | A commits 2 > A commits, and does not hear so | A reads 8 > A dies',
+    'four busy, grace, no proof | A hears 1 > A dies',
   ],
   [
     'who finds a dead login looks again before giving up',
-    "two, strict, proof | A's request arrives 1 > A's request: revoked | A reads 7 > another program logs in",
+    "two, strict, proof | A's request arrives 1 > A's request: revoked | after A commits 3 > another program logs in",
   ],
   [
     'a token that comes late does not make a refresh token good that has been spent since',
-    "two, strict, proof | A reads 7 > A stops | B's request arrives 1 > B's request: 500 after rotating",
+    "two, strict, proof | A commits 5 > A stops | B's request arrives 1 > B's request: 500 after rotating",
   ],
 ])('%s', async (_, schedule) => {
   const { violation, trace } = await replay(Broker, schedule, all)

@@ -237,6 +237,8 @@ export class Rules {
     const seen = player.seen as unknown as Entry
     const serving = this.#serving(seen, request, now)
     if (serving !== undefined) throw new Violation(`${error.code}, while ${serving} lives`)
+    // An endpoint that refuses a new token, too, is reported as it is.
+    if (error.code === 'server_rejected' && request.rejected !== undefined) return
     const faults = reasons[error.code]
     if (faults !== undefined) {
       if (faults.some((fault) => this.faults.has(fault))) return

@@ -142,7 +142,7 @@ class World {
   readonly #brokers: TokenBroker[] = []
   readonly #posts: Post[] = []
   readonly #trace: string[] | undefined
-  #entry: Versioned | null = null
+  readonly #entries = new Map<string, Versioned>()
   #revision = 0
   #now = epoch
   #current = 0
@@ -161,7 +161,7 @@ class World {
     this.#server = new Server(setting.rotation)
     this.#rules = new Rules(setting, this.#timing, this.#server, this.#players)
     const value = this.#loggedIn(-hour)
-    this.#entry = { value, revision: '0' }
+    this.#entries.set(entryName, { value, revision: '0' })
     this.#rules.committed(null, null, value, this.#now)
   }
 
@@ -306,12 +306,12 @@ class World {
       read: (key) =>
         new Promise((resolve) => {
           now('reads', () => {
-            const found = key === entryName ? this.#entry : null
-            player.seen = found?.value ?? null
+            const found = this.#entries.get(key) ?? null
+            if (key === entryName) player.seen = found?.value ?? null
             resolve(found)
           })
         }),
-      keys: () => new Promise((resolve) => now('lists', () => resolve(this.#entry === null ? [] : [entryName]))),
+      keys: () => new Promise((resolve) => now('lists', () => resolve([...this.#entries.keys()]))),
       commit: (changes) =>
         new Promise((resolve, reject) => {
           now('commits', () => resolve(this.#commit(player, changes)), [
@@ -320,9 +320,9 @@ class World {
               'commit unheard',
               'commits, and does not hear so',
               () => {
-                const { ok } = this.#commit(player, changes)
-                if (ok) reject(new AuthkeepError('write_indeterminate', { key: entryName }))
-                else resolve({ ok: false, key: entryName, current: this.#entry })
+                const result = this.#commit(player, changes)
+                if (result.ok) reject(new AuthkeepError('write_indeterminate', { key: entryName }))
+                else resolve(result)
               },
             ],
             [
@@ -334,7 +334,7 @@ class World {
         }),
       waitForChange: (key, since, timeoutMs) =>
         new Promise((resolve) => {
-          const changed = (): boolean => (key === entryName ? (this.#entry?.revision ?? null) : null) !== since
+          const changed = (): boolean => (this.#entries.get(key)?.revision ?? null) !== since
           this.#gate(player, 'looks up', this.#now + timeoutMs, changed, resolve)
         }),
       close: async () => undefined,
@@ -343,10 +343,11 @@ class World {
 
   #commit(player: Player | null, changes: readonly Change[]): CommitResult {
     for (const { key, expected, next } of changes) {
+      const before = this.#entries.get(key)
+      if ((before?.revision ?? null) !== expected) return { ok: false, key, current: before ?? null }
+      if (next === null) this.#entries.delete(key)
+      else this.#entries.set(key, { value: next, revision: String(++this.#revision) })
       if (key !== entryName) continue
-      const before = this.#entry
-      if ((before?.revision ?? null) !== expected) return { ok: false, key, current: before }
-      this.#entry = next === null ? null : { value: next, revision: String(++this.#revision) }
       this.#trace?.push(`  stored: ${describe(next, this.#now)}`)
       this.#rules.committed(player, before?.value ?? null, next, this.#now)
     }
@@ -546,7 +547,7 @@ class World {
     if (this.#mayLogIn) {
       add('person', 'somebody logs in', () => this.#logIn({ ...this.#loggedIn(hour), lease: null }))
       // A program that knows nothing of leases changes what it knows, and leaves the rest.
-      const lease = this.#entry?.value['lease'] ?? null
+      const lease = this.#entries.get(entryName)?.value['lease'] ?? null
       add('person', 'another program logs in', () => this.#logIn({ ...this.#loggedIn(-hour), lease }))
     }
     return options
@@ -554,7 +555,7 @@ class World {
 
   #logIn(next: JsonObject): void {
     this.#mayLogIn = false
-    this.#commit(null, [{ key: entryName, expected: this.#entry?.revision ?? null, next }])
+    this.#commit(null, [{ key: entryName, expected: this.#entries.get(entryName)?.revision ?? null, next }])
   }
 
   // --- the end ---------------------------------------------------------------------------------------------------
@@ -588,7 +589,7 @@ class World {
   /** Much later, another process needs a token, and all it has is what is stored. */
   async #comeBack(): Promise<void> {
     // A login that is plainly in order is in order: most of the time goes elsewhere.
-    const value = this.#entry?.value
+    const value = this.#entries.get(entryName)?.value
     if (value !== undefined && this.#rules.isInOrder(value, this.#now)) return
     this.#now += 2 * hour
     this.#trace?.push('two hours later')
