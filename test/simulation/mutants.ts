@@ -22,8 +22,8 @@ export const mutants: Readonly<Record<string, readonly Change[]>> = {
     ['broker', 'return this.#enqueue(flight)', 'return this.#enqueue({ ...flight, decision })'],
     [
       'broker',
-      'const { decision } = await this.#judge(flight, credential)\n        if',
-      'const { decision } = flight\n        if',
+      'const { decision, moment } = await this.#judge(flight, credential)\n        if',
+      'const { decision } = flight\n        const { moment } = await this.#judge(flight, credential)\n        if',
     ],
   ],
   'lease keyed by credential': [
@@ -36,8 +36,8 @@ export const mutants: Readonly<Record<string, readonly Change[]>> = {
   'hand out before persisting': [
     [
       'refresh',
-      'if (!(await this.#keepToken(outcome.answer, seen, lease, spent)))',
-      'void this.#keepToken(outcome.answer, seen, lease, spent)\n        if (false)',
+      'const isKept = await this.#keepToken(answer, seen, lease, spent)',
+      'const isKept = true\n    void this.#keepToken(answer, seen, lease, spent)',
     ],
     [
       'broker',
