@@ -38,7 +38,8 @@ export interface StoreBackend {
 
   /**
    * All changes or none. Resolves `{ ok: true }` only when every change would survive a power cut, and `{ ok: false }`
-   * when an expectation did not hold. An answer lost on the way rejects with `write_indeterminate`.
+   * when an expectation did not hold. An answer lost on the way rejects with `write_indeterminate`, a key that occurs
+   * twice with a TypeError.
    */
   commit(changes: readonly Change[]): Promise<CommitResult>
 
@@ -74,6 +75,7 @@ export function memoryBackend(): StoreBackend {
 
     async commit(changes) {
       open()
+      if (new Set(changes.map(({ key }) => key)).size !== changes.length) throw new TypeError('a key occurs twice')
       for (const { key, expected } of changes) {
         const current = entries.get(key)
         if ((current?.revision ?? null) !== expected) {

@@ -222,6 +222,16 @@ export const storeContract: readonly ContractCase[] = [
     }
   }),
 
+  rule('a key that occurs twice in a commit is a TypeError, and changes nothing', async (store) => {
+    const change = { key: 'p:a', expected: null }
+    const twice = [
+      { ...change, next: { n: 1 } },
+      { ...change, next: { n: 2 } },
+    ]
+    await assert.rejects(store.commit(twice), TypeError)
+    assert.equal(await store.read('p:a'), null)
+  }),
+
   rule('values are handed over by copy', async (store) => {
     const given: { n: number; deep: { n: number } } = { n: 1, deep: { n: 1 } }
     await put(store, 'p:a', given, null)

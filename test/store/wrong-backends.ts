@@ -261,6 +261,13 @@ export const wrongBackends: readonly WrongBackend[] = [
     })),
   },
   {
+    mistake: 'takes the last of two changes of one key',
+    caughtBy: 'a key that occurs twice in a commit is a TypeError, and changes nothing',
+    place: handles((right) => ({
+      commit: (changes) => right.commit([...new Map(changes.map((change) => [change.key, change])).values()]),
+    })),
+  },
+  {
     mistake: 'commits the first change of a batch only',
     caughtBy: 'an accepted batch changes everything',
     place: handles((right) => ({
@@ -345,7 +352,7 @@ export const wrongBackends: readonly WrongBackend[] = [
     place: handles((right) => ({
       async commit(changes) {
         const refused = await refusal(right, changes)
-        void sleep(5).then(() => right.commit(changes))
+        void sleep(5).then(() => right.commit(changes).catch(() => undefined))
         return refused ?? { ok: true }
       },
     })),

@@ -21,7 +21,7 @@ export async function* run(lab) {
     subject: 'mutant without the fence',
     mustLose: true,
   })
-  yield await knownLimit(lab)
+  yield await stoppedBeforeRename(lab)
 }
 
 async function storm(lab, attack, seconds, { dist = lab.dist, subject, mustLose }) {
@@ -127,8 +127,8 @@ async function storm(lab, attack, seconds, { dist = lab.dist, subject, mustLose 
   }
 }
 
-/** Between the last look at the lock and rename(2) lie some microseconds that no fence in user space can close. */
-async function knownLimit(lab) {
+/** Between the last look at the lock and rename(2) no fence holds; the second look finds out, and the copy knows what was there. */
+async function stoppedBeforeRename(lab) {
   const path = join(lab.directory('limit'), 'auth.json')
   await lab.fill(path, 2)
   const sleeper = lab.worker('sleeper.mjs', { path, key: 'p:00', staleLockMs })
@@ -145,7 +145,7 @@ async function knownLimit(lab) {
   const isLost = now?.value.token !== 'acknowledged'
   return {
     attack: 'stopped just before rename(2), after the last look at the lock',
-    ...{ subject: 'known limit', fs: lab.kindOf(lab.root), states: 1, lost: isLost ? 1 : 0, unrecovered: 0 },
-    note: `woken after the lock had been taken over: the sleeper was told ${JSON.stringify(answer.told)}, the other's acknowledged commit is ${isLost ? 'overwritten' : 'there'}`,
+    ...{ fs: lab.kindOf(lab.root), states: 1, lost: isLost ? 1 : 0, unrecovered: 0 },
+    note: `woken after the lock had been taken over: the sleeper was told ${answer.told?.ok === true ? 'stored' : 'to read again'}, the other's acknowledged commit is ${isLost ? 'overwritten' : 'there'}`,
   }
 }
