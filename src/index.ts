@@ -31,13 +31,29 @@ export { AuthkeepError, type ErrorCode, type ErrorDetails, isAuthkeepError, type
 export type { Document, Entry, Format } from './formats/format.ts'
 export { nativeFormat } from './formats/native.ts'
 export { type ApiKeyOptions, apiKeyFlow } from './grant/api-key.ts'
+export { type Challenge, type Refusal, readChallenges } from './grant/challenge.ts'
 export { type ClientCredentialsOptions, clientCredentialsFlow } from './grant/client-credentials.ts'
 export { type DeviceOptions, deviceFlow } from './grant/device-code.ts'
+export type { DpopKey } from './grant/dpop.ts'
 export type { GrantAnswer, GrantFlow, GrantRequest, TokenAnswer } from './grant/flow.ts'
 export { type LoopbackOptions, loopbackFlow } from './grant/loopback.ts'
 export { type PasteOptions, pasteFlow } from './grant/paste.ts'
+export {
+  type ClientDescription,
+  clientMetadataDocument,
+  type RegisteredClient,
+  type RegistrationOutcome,
+  type RegistrationRequest,
+  registerClient,
+} from './grant/registration.ts'
+export {
+  discoverResource,
+  type ProtectedResource,
+  type ResourceDiscovery,
+  type ResourceDiscoveryOptions,
+} from './grant/resource-discovery.ts'
 export { defaultStorePath, homeDirectory } from './home.ts'
-export type { AuthorizationServerMetadata, Narrowing, Provider, ProviderClient } from './provider.ts'
+export type { AuthorizationServerMetadata, Narrowing, PrivateJwk, Provider, ProviderClient } from './provider.ts'
 export { loadProvider, loadProviders, saveProvider } from './provider-files.ts'
 export { parseProvider } from './provider-schema.ts'
 export { formatScope, missingScopes, parseScope, scopeSet, unionScopes } from './scope.ts'

@@ -139,7 +139,7 @@ function unspentUnlessSent(first: Extract<Exchange, { stage: 'answered' }>, seco
   return { ...first, answer: { kind: 'limited', status: first.status, cause: 'use_dpop_nonce' } }
 }
 
-async function readAnswer(
+export async function readAnswer(
   fetch: TokenPost['fetch'],
   url: string,
   request: RequestInit,
