@@ -66,6 +66,21 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./logout.ts')).logout,
   },
   {
+    name: 'import',
+    about: 'Use logins that other programs keep',
+    takes: ['program'],
+    mayOmit: true,
+    options: {
+      provider: { type: 'string', value: 'id', about: 'the provider that it is a login to' },
+      account: { ...account, about: 'what to call it here (default: default)' },
+      entry: { type: 'string', value: 'name', about: 'only this one of its logins' },
+      file: { type: 'string', value: 'path', about: 'another file than where the program keeps it' },
+      'take-over': { type: 'boolean', about: 'own it: the program is logged out at its next refresh' },
+    },
+    examples: ['authkeep import', 'authkeep import codex --provider acme', 'authkeep import opencode --entry acme'],
+    load: async () => (await import('./import.ts')).importLogins,
+  },
+  {
     name: 'accounts',
     about: 'Show what the logins are called and whose they are',
     takes: ['provider'],
@@ -137,7 +152,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'doctor',
-    about: 'Look whether the store is well, and mend it',
+    about: 'Look whether all is well, and mend the store',
     takes: [],
     options: {
       fix: { type: 'boolean', about: 'mend what can be mended' },
@@ -145,6 +160,7 @@ export const commands: readonly Command[] = [
         type: 'boolean',
         about: 'begin anew where nothing can be mended',
       },
+      offline: { type: 'boolean', about: 'ask no server' },
     },
     examples: ['authkeep doctor', 'authkeep doctor --fix'],
     load: async () => (await import('./doctor.ts')).doctor,

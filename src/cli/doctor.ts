@@ -1,15 +1,14 @@
 import { lstat, readdir } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { isAuthkeepError } from '../errors.ts'
 import type { StoreReport } from '../store/events.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
 import type { Context, Result } from './context.ts'
-import { storePath } from './open-home.ts'
+import { providersPath, storePath } from './open-home.ts'
 import { durationInWords, harmless } from './output.ts'
 
 /** One thing that was looked at. */
-interface Check {
+export interface Check {
   readonly name: string
   readonly ok: boolean
   readonly finding: string
@@ -34,15 +33,22 @@ export async function doctor(context: Context): Promise<Result> {
       ...(await checkModes(path)),
       ...(await checkLock(path)),
       ...(await checkRefreshes(store, report)),
+      ...(await checkSurroundings(context)),
       ...(fixed === null ? [] : [fixed]),
     ]
     const isLost = report.state === 'damaged' && report.copy !== 'valid'
-    const elsewhere = isLost ? await otherPrograms(context.env) : []
+    const elsewhere = isLost ? await filesElsewhere(context.env) : []
     const ok = checks.every((check) => check.ok)
     return { text: render(checks, report, elsewhere), json: { ok, checks, report, elsewhere }, exitCode: ok ? 0 : 1 }
   } finally {
     await store.close()
   }
+}
+
+async function checkSurroundings(context: Context): Promise<readonly Check[]> {
+  const { checkProviders, checkProxy } = await import('./doctor-network.ts')
+  const isOffline = context.options['offline'] === true
+  return [...checkProxy(context.env), ...(await checkProviders(providersPath(context.home), isOffline))]
 }
 
 async function fix(store: CredentialStore, startEmpty: boolean): Promise<Check | null> {
@@ -118,17 +124,9 @@ async function checkLock(path: string): Promise<readonly Check[]> {
 }
 
 /** Credential files of other programs that are present: where an emptied store could be filled from again. */
-async function otherPrograms(env: Context['env']): Promise<readonly { program: string; path: string }[]> {
-  const home = homedir()
-  const data = env['XDG_DATA_HOME'] ?? join(home, '.local', 'share')
-  const known = [
-    { program: 'Codex', path: join(env['CODEX_HOME'] ?? join(home, '.codex'), 'auth.json') },
-    { program: 'Claude Code', path: join(env['CLAUDE_CONFIG_DIR'] ?? join(home, '.claude'), '.credentials.json') },
-    { program: 'opencode', path: join(data, 'opencode', 'auth.json') },
-    { program: 'gemini-cli', path: join(home, '.gemini', 'oauth_creds.json') },
-    { program: 'qwen-code', path: join(home, '.qwen', 'oauth_creds.json') },
-    { program: 'pi', path: join(home, '.pi', 'agent', 'auth.json') },
-  ]
+async function filesElsewhere(env: Context['env']): Promise<readonly { program: string; path: string }[]> {
+  const { otherPrograms } = await import('./other-programs.ts')
+  const known = (await otherPrograms(env)).flatMap(({ name, paths }) => paths.map((path) => ({ program: name, path })))
   const present = await Promise.all(
     known.map(async ({ path }) => (await lstat(path).catch(() => null))?.isFile() === true),
   )
@@ -140,7 +138,7 @@ function render(
   report: StoreReport,
   elsewhere: readonly { program: string; path: string }[],
 ): string {
-  const lines = checks.map(({ name, ok, finding }) => `${ok ? 'ok ' : '!! '} ${name.padEnd(8)} ${harmless(finding)}`)
+  const lines = checks.map(({ name, ok, finding }) => `${ok ? 'ok ' : '!! '} ${name.padEnd(9)} ${harmless(finding)}`)
   if (report.state === 'damaged' || (report.state === 'absent' && report.what !== undefined)) {
     const canMend = report.copy === 'valid'
     lines.push(

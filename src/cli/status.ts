@@ -1,42 +1,66 @@
-import type { CredentialInfo } from '../store/store.ts'
-import { openStore } from '../store/store.ts'
-import type { Context, Result } from './context.ts'
+import { lstat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { isAuthkeepError } from '../errors.ts'
+import { homeDirectory } from '../home.ts'
+import { type CredentialInfo, type CredentialStore, openStore } from '../store/store.ts'
+import { type Context, type Result, textOption } from './context.ts'
+import type { Imported } from './import.ts'
 import { storePath } from './open-home.ts'
 import { expiryInWords, harmless, table } from './output.ts'
+
+/** A login, whether it will serve, and where it comes from. */
+interface Line extends CredentialInfo {
+  readonly status: ReturnType<typeof stateOf>
+  readonly source: string
+}
+
+/** Another store that would be used, were it not for something that goes first. */
+interface Shadowed {
+  readonly path: string
+  readonly by: string
+}
 
 /** `authkeep status`: every login, without its secrets. Only reads, so it works on a read-only disk. */
 export async function status(context: Context): Promise<Result> {
   const store = await openStore({ path: storePath(context.home) })
   try {
-    const credentials = await store.list()
     const now = Date.now()
-    const json = {
-      store: store.location,
-      credentials: credentials.map((info) => ({ ...info, status: stateOf(info, now) })),
-    }
-    if (credentials.length === 0) return { text: `There are no logins in ${harmless(store.location)}.\n`, json }
-    return { text: `${render(credentials, now, context.columns)}\n`, json }
+    const infos = await store.list()
+    const credentials = await Promise.all(
+      infos.map(async (info) => ({ ...info, status: stateOf(info, now), source: await sourceOf(info, store) })),
+    )
+    const chosenBy = homeChosenBy(context)
+    const shadowed = await shadowedStores(context, chosenBy)
+    const json = { store: store.location, chosenBy, shadowed, credentials }
+    const notes = shadowed.map(({ path, by }) => harmless(`Not used: ${path}, because ${by} goes first.`))
+    const body =
+      credentials.length === 0
+        ? [harmless(`There are no logins in ${store.location}.`)]
+        : render(credentials, now, context.columns)
+    return { text: `${[...body, ...notes].join('\n')}\n`, json }
   } finally {
     await store.close()
   }
 }
 
-function render(credentials: readonly CredentialInfo[], now: number, columns: number): string {
+function render(credentials: readonly Line[], now: number, columns: number): readonly string[] {
   const rows = credentials.map((info) => [
     info.provider,
     info.account,
     info.type === 'api_key' ? 'API key' : info.type,
     (info.scopes ?? []).join(' '),
     expiryOf(info, now),
-    stateOf(info, now),
+    info.status,
   ])
   const problems = credentials.filter(({ problem }) => problem !== undefined)
+  const imported = credentials.filter(({ source }) => source !== 'login')
   return [
     table(['PROVIDER', 'ACCOUNT', 'KIND', 'SCOPES', 'EXPIRES', 'STATE'], rows, columns),
     ...problems.map(({ provider, account, problem }) =>
       harmless(`${provider}:${account} cannot be read: ${problem ?? ''}`),
     ),
-  ].join('\n')
+    ...imported.map(({ provider, account, source }) => harmless(`${provider}:${account} is ${source}`)),
+  ]
 }
 
 function expiryOf({ type, expiresAt, refreshable = false }: CredentialInfo, now: number): string {
@@ -52,4 +76,34 @@ function stateOf(info: CredentialInfo, now: number): 'live' | 'in doubt' | 'logi
   const isExpired = typeof expiresAt === 'number' && expiresAt <= now
   if (state === 'dead' || (isExpired && !refreshable)) return 'login needed'
   return state === 'in_doubt' ? 'in doubt' : 'live'
+}
+
+/** Where a login comes from, in words: one of ours, or one of another program. */
+async function sourceOf(info: CredentialInfo, store: CredentialStore): Promise<string> {
+  if (info.type === 'unreadable') return 'login'
+  try {
+    const imported = (await store.read(info))?.metadata?.['imported'] as Imported | undefined
+    return imported === undefined ? 'login' : `${imported.mode} from ${imported.program} (${imported.path})`
+  } catch (error) {
+    // It was damaged or removed since it was listed.
+    if (!isAuthkeepError(error)) throw error
+    return 'login'
+  }
+}
+
+function homeChosenBy(context: Context): '--home' | 'AUTHKEEP_HOME' | 'XDG_CONFIG_HOME' | 'default' {
+  if (textOption(context, 'home') !== undefined) return '--home'
+  const { AUTHKEEP_HOME: own = '', XDG_CONFIG_HOME: xdg = '' } = context.env
+  if (own !== '') return 'AUTHKEEP_HOME'
+  return xdg.startsWith('/') ? 'XDG_CONFIG_HOME' : 'default'
+}
+
+/** Stores that are there and would be used, were it not for what chose this one: the usual answer to "where is my login?" */
+async function shadowedStores(context: Context, by: ReturnType<typeof homeChosenBy>): Promise<readonly Shadowed[]> {
+  const { AUTHKEEP_HOME: _own, ...withoutOwn } = context.env
+  const { XDG_CONFIG_HOME: _xdg, ...neither } = withoutOwn
+  const others = [context.env, withoutOwn, neither].map((env) => storePath(resolve(homeDirectory(env))))
+  const paths = [...new Set(others)].filter((path) => path !== storePath(context.home))
+  const present = await Promise.all(paths.map(async (path) => (await lstat(path).catch(() => null))?.isFile() === true))
+  return paths.filter((_, index) => present[index]).map((path) => ({ path, by }))
 }

@@ -1,11 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type OAuthCredential, Secret } from '../../src/credential.ts'
 import { openStore } from '../../src/store/store.ts'
+import { ended, json, start } from './built.ts'
+import { type Desk, openDesk } from './desk.ts'
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 
@@ -85,4 +89,52 @@ test('older states are listed, and one can be gone back to', async () => {
   expect(credential?.type === 'api_key' && credential.key.reveal()).toBe('sk-first')
   expect(authkeep('restore', 'nonsense').status).toBe(1)
   expect(authkeep('restore').status).toBe(1)
+})
+
+describe('the surroundings', () => {
+  let desk: Desk
+  beforeAll(async () => {
+    desk = await openDesk()
+  })
+  afterAll(() => desk.clear())
+  const findings = async (
+    ...args: readonly string[]
+  ): Promise<readonly { name: string; ok: boolean; finding: string }[]> =>
+    (json(await desk.authkeep('doctor', '--json', ...args)) as { checks: [] }).checks
+
+  test('servers that answer, and a clock that agrees with them', async () => {
+    const found = await findings()
+    expect(found).toContainEqual({ name: 'providers', ok: true, finding: '1 can be used' })
+    expect(found.find(({ name }) => name === 'network')?.finding).toMatch(/^demo: 127\.0\.0\.1:\d+ answers in \d+ ms$/)
+    expect(found).toContainEqual({ name: 'clock', ok: true, finding: 'agrees with the servers' })
+    expect((await findings('--offline')).map(({ name }) => name)).not.toContain('network')
+  })
+
+  test('a clock that is wrong, and by how much', async () => {
+    const server = createServer((_, response) => {
+      response.setHeader('date', new Date(Date.now() + 3_600_000).toUTCString()).end()
+    }).listen(0, '127.0.0.1')
+    await new Promise((resolve) => server.once('listening', resolve))
+    const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const metadata = { issuer, token_endpoint: `${issuer}/token` }
+    await desk.addProvider('demo', { issuer, metadata })
+    expect((await findings()).find(({ name }) => name === 'clock')).toMatchObject({
+      ok: false,
+      finding: expect.stringContaining('60 min behind the servers') as string,
+    })
+    await new Promise((resolve) => server.close(resolve))
+    const run = await desk.authkeep('doctor')
+    expect(run.code).toBe(1)
+    expect(run.stdout).toMatch(/!! {2}network +demo: 127\.0\.0\.1:\d+ cannot be reached: ECONNREFUSED/)
+  })
+
+  test('a provider file that cannot be used, and a proxy, without its password', async () => {
+    await writeFile(join(desk.home, 'providers', 'broken.json'), '{')
+    const env = { HTTPS_PROXY: 'http://me:secret@proxy.example:3128' }
+    const run = await ended(start(desk.home, ['doctor', '--offline'], { env }))
+    expect(run.code).toBe(1)
+    expect(run.stdout).toMatch(/!! {2}providers .*broken\.json/)
+    expect(run.stdout).toContain('HTTPS_PROXY sends requests through proxy.example:3128')
+    expect(run.stdout).not.toContain('secret')
+  })
 })

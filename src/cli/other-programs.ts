@@ -1,0 +1,57 @@
+import { readdir } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import type { ForeignReader } from '../formats/foreign.ts'
+import type { Context } from './context.ts'
+
+/** Another program that keeps logins in a file of its own. */
+export interface OtherProgram {
+  readonly id: string
+  readonly name: string
+  readonly paths: readonly string[]
+  readonly load: () => Promise<ForeignReader>
+  /** What a person should know before they use its logins elsewhere. */
+  readonly notice?: string
+}
+
+/** The programs whose files can be read, and where those are on this machine. */
+export async function otherPrograms(env: Context['env']): Promise<readonly OtherProgram[]> {
+  const home = env['HOME'] ?? homedir()
+  const data = env['XDG_DATA_HOME'] ?? join(home, '.local', 'share')
+  const openClaw = env['OPENCLAW_STATE_DIR'] ?? join(home, '.openclaw')
+  const sso = join(home, '.aws', 'sso', 'cache')
+  const keyed = async (): Promise<ForeignReader> => (await import('../formats/keyed-auth-json.ts')).readKeyedAuthJson
+  const oauthCreds = async (): Promise<ForeignReader> => (await import('../formats/oauth-creds.ts')).readOauthCreds
+  return [
+    {
+      ...{ id: 'codex', name: 'Codex', paths: [join(env['CODEX_HOME'] ?? join(home, '.codex'), 'auth.json')] },
+      load: async () => (await import('../formats/codex-auth-json.ts')).readCodexAuthJson,
+    },
+    {
+      ...{ id: 'claude-code', name: 'Claude Code' },
+      paths: [join(env['CLAUDE_CONFIG_DIR'] ?? join(home, '.claude'), '.credentials.json')],
+      load: async () => (await import('../formats/claude-code-credentials.ts')).readClaudeCodeCredentials,
+      notice: 'Anthropic restricts what other programs may do with the tokens of its subscriptions.',
+    },
+    { id: 'opencode', name: 'opencode', paths: [join(data, 'opencode', 'auth.json')], load: keyed },
+    { id: 'gemini-cli', name: 'gemini-cli', paths: [join(home, '.gemini', 'oauth_creds.json')], load: oauthCreds },
+    { id: 'qwen-code', name: 'qwen-code', paths: [join(home, '.qwen', 'oauth_creds.json')], load: oauthCreds },
+    { id: 'pi', name: 'pi', paths: [join(home, '.pi', 'agent', 'auth.json')], load: keyed },
+    {
+      ...{ id: 'openclaw', name: 'OpenClaw' },
+      paths: (await namesIn(join(openClaw, 'agents'))).map((agent) =>
+        join(openClaw, 'agents', agent, 'agent', 'auth-profiles.json'),
+      ),
+      load: async () => (await import('../formats/openclaw-auth-profiles.ts')).readOpenClawAuthProfiles,
+    },
+    {
+      ...{ id: 'aws-sso', name: 'AWS SSO' },
+      paths: (await namesIn(sso)).filter((name) => /^[0-9a-f]{40}\.json$/.test(name)).map((name) => join(sso, name)),
+      load: async () => (await import('../formats/aws-sso-cache.ts')).readAwsSsoCache,
+    },
+  ]
+}
+
+async function namesIn(directory: string): Promise<readonly string[]> {
+  return (await readdir(directory).catch((): string[] => [])).sort()
+}
