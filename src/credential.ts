@@ -88,6 +88,14 @@ export interface Lease {
   readonly padding?: string
 }
 
+/** A key that tokens are bound to (RFC 9449). Whoever has the private key can use them, so it is kept like a token. */
+export interface DpopKey {
+  /** An ES256 key as the JSON of a private JWK (RFC 7517). */
+  readonly privateJwk: Secret
+  /** The RFC 7638 thumbprint of its public half, by which servers name it (RFC 9449 §6.1); not secret. */
+  readonly jkt: string
+}
+
 export interface OAuthCredential extends CredentialKey {
   readonly type: 'oauth'
   readonly issuer: string
@@ -97,6 +105,8 @@ export interface OAuthCredential extends CredentialKey {
   readonly tokens: readonly StoredToken[]
   readonly lease: Lease | null
   readonly idToken?: Secret
+  /** The key that refresh and access tokens are bound to (RFC 9449): it changes in one commit with them. */
+  readonly dpopKey?: DpopKey
   /** When an endpoint that refused a token last caused a refresh, Unix milliseconds, by endpoint. */
   readonly forced?: Readonly<Record<string, number>>
   /** Free for the application; never secret, never interpreted. */

@@ -1,4 +1,4 @@
-export type { AccessToken } from './broker/access-token.ts'
+export type { AccessToken, HeadersRequest } from './broker/access-token.ts'
 export type { AuthorizeHandler, AuthorizeRequest } from './broker/ask.ts'
 export {
   type GetTokenOptions,

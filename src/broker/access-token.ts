@@ -5,6 +5,14 @@ import { AuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
 import type { Usable } from './decide.ts'
 
+/** The request that headers are for. */
+export interface HeadersRequest {
+  readonly method: string
+  readonly url: string
+  /** What the server wants in a DPoP proof (RFC 9449 §9); default what it has sent last. */
+  readonly nonce?: string
+}
+
 /** A token that serves the target it was asked for. Prints as `[redacted]`. */
 export interface AccessToken {
   readonly type: string
@@ -17,11 +25,13 @@ export interface AccessToken {
   /** The token itself. */
   reveal(): string
   /**
-   * The headers that carry it. With `request` given, only for a URL that the provider declares.
+   * The headers that carry it. With `request` given, only for a URL that the provider declares. A DPoP token needs it:
+   * its proof is for this one request (RFC 9449 §7.1).
    *
-   * @throws AuthkeepError `host_not_bound` when it does not, `not_supported` for a DPoP token
+   * @throws AuthkeepError `host_not_bound` when it does not; `not_supported` for another type than Bearer and DPoP;
+   *   TypeError for a DPoP token without a request
    */
-  headers(request?: { method: string; url: string; nonce?: string }): Promise<Record<string, string>>
+  headers(request?: HeadersRequest): Promise<Record<string, string>>
 }
 
 /** Where a token comes from, for its headers. */
@@ -30,6 +40,8 @@ interface Origin {
   /** The pattern of the endpoint that it was wanted for, if it was one. */
   readonly endpoint: string | undefined
   readonly credential: Credential
+  /** Unix milliseconds. */
+  readonly now: () => number
   /** The header templates of the endpoint. */
   readonly headers: Readonly<Record<string, string>>
 }
@@ -72,10 +84,9 @@ export class BrokeredToken implements AccessToken {
     return this.#secret.reveal()
   }
 
-  async headers(request?: { method: string; url: string; nonce?: string }): Promise<Record<string, string>> {
+  async headers(request?: HeadersRequest): Promise<Record<string, string>> {
     const { provider, headers, credential } = this.#origin
     if (request !== undefined) assertBound(provider, new URL(request.url))
-    if (this.type !== 'Bearer') throw new AuthkeepError('not_supported', { feature: `A ${this.type} token` })
     const idToken = credential.type === 'oauth' ? credential.idToken : undefined
     // An ID token was checked when it was stored. A header whose claim is missing is left out.
     const sources = {
@@ -86,7 +97,21 @@ export class BrokeredToken implements AccessToken {
       const value = fill(template, sources)
       return value === undefined ? [] : [[name, value]]
     })
-    return { authorization: `Bearer ${this.reveal()}`, ...(Object.fromEntries(extra) as Record<string, string>) }
+    return { ...(await this.#authorization(request)), ...(Object.fromEntries(extra) as Record<string, string>) }
+  }
+
+  async #authorization(request?: HeadersRequest): Promise<Record<string, string>> {
+    const { credential } = this.#origin
+    if (this.type === 'Bearer') return { authorization: `Bearer ${this.reveal()}` }
+    const key = credential.type === 'oauth' ? credential.dpopKey : undefined
+    if (this.type !== 'DPoP' || key === undefined) {
+      throw new AuthkeepError('not_supported', { feature: `A ${this.type} token without its key` })
+    }
+    if (request === undefined) throw new TypeError('a DPoP token is proven for one request: name its method and URL')
+    const { dpopNonces, dpopProof } = await import('../grant/dpop.ts')
+    const { method, url, nonce = dpopNonces.get(url) } = request
+    const proof = await dpopProof({ key, method, url, nonce, accessToken: this.#secret, now: this.#origin.now() })
+    return { authorization: `DPoP ${this.reveal()}`, dpop: proof }
   }
 
   toString(): string {

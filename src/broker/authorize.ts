@@ -1,4 +1,4 @@
-import { type Credential, type CredentialKey, fingerprint, type OAuthCredential } from '../credential.ts'
+import { type Credential, type CredentialKey, type DpopKey, fingerprint, type OAuthCredential } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { discover } from '../grant/discovery.ts'
@@ -13,6 +13,8 @@ import { withToken } from './changes.ts'
 export interface LoginPlan {
   readonly scopes: readonly string[]
   readonly resources: readonly string[]
+  /** The key of the grant that is there, which may go on with the new one. */
+  readonly dpopKey?: DpopKey | undefined
   readonly acrValues?: readonly string[]
   /** Seconds. */
   readonly maxAge?: number
@@ -25,7 +27,8 @@ export interface LoginPlan {
  */
 export function planLogin(provider: Provider, requirement: Requirement, existing: Credential | null): LoginPlan {
   // What another issuer granted has no meaning here.
-  const before = existing?.type === 'oauth' && existing.issuer === provider.issuer ? existing.grant : null
+  const login = existing?.type === 'oauth' && existing.issuer === provider.issuer ? existing : null
+  const before = login?.grant
   const named = requirement.endpoint === undefined && requirement.scopes.length > 0
   const scopes = unionScopes(named ? [] : (provider.scopes ?? []), requirement.scopes, before?.scopes ?? [])
   const reachable = (provider.endpoints ?? [])
@@ -35,6 +38,7 @@ export function planLogin(provider: Provider, requirement: Requirement, existing
   const { acrValues, maxAge } = requirement
   return {
     scopes,
+    dpopKey: login?.dpopKey,
     resources: [...new Set([...wanted, ...reachable, ...(before?.resources ?? [])])],
     ...(acrValues === undefined ? {} : { acrValues }),
     ...(maxAge === undefined ? {} : { maxAge }),
@@ -104,6 +108,7 @@ function oauthCredential(
       },
       tokens: [],
       lease: null,
+      ...(answer.dpopKey === undefined ? {} : { dpopKey: answer.dpopKey }),
     },
     token,
     now,

@@ -29,7 +29,7 @@ import { issuerName, seenNarrowing } from './narrowing.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
 import { measureSkew, offsetFor } from './skew.ts'
-import { type Route, routesTo } from './target.ts'
+import { findProvider, type Route, routesTo } from './target.ts'
 
 export interface TokenSource {
   getToken(options?: GetTokenOptions): Promise<AccessToken>
@@ -260,9 +260,16 @@ export class TokenBroker {
     }
   }
 
-  /** @throws AuthkeepError `not_supported` */
-  async revoke(_key: CredentialKey): Promise<{ revoked: boolean; reason?: string }> {
-    throw new AuthkeepError('not_supported', { feature: 'Revoking a grant' })
+  /**
+   * Ends a login at its server (RFC 7009), and removes the entry once the server has confirmed it. Until then, and
+   * wherever it does not, everything stays: `reason` says in one word why. No refresh is under way meanwhile.
+   *
+   * @throws AuthkeepError `provider_unknown`, `server_unavailable`, `response_invalid`, store errors
+   */
+  async revoke(key: CredentialKey): Promise<{ revoked: boolean; reason?: string }> {
+    this.#assertOpen()
+    const provider = findProvider(key.provider, this.#providers)
+    return this.#inTurn(key, 'revoke', () => this.#revoke(key, provider))
   }
 
   /** Lets refreshes that have been sent finish and be saved. Does not close the store. */
@@ -310,7 +317,7 @@ export class TokenBroker {
     }
     if (decision.action !== 'use') return this.#enqueue(flight)
     if (decision.renew !== null) this.#renewSoon(flight)
-    const token = present(decision.token, credential, route)
+    const token = this.#present(decision.token, credential, route)
     // The age of a login is looked at each time.
     if (name !== undefined && route.requirement.maxAge === undefined) {
       const goodUntil = needsDecisionAt(decision.token, moment) - (moment.startedAt - startedAt)
@@ -335,6 +342,11 @@ export class TokenBroker {
   async #learn({ endpoint }: BrokeredToken, method: string, lesson: Learned): Promise<void> {
     if (endpoint !== undefined)
       await this.#store.updateState(learnedName(endpoint), (state) => withLesson(state, method, lesson))
+  }
+
+  #present(token: Usable, credential: Credential, { provider, headers, requirement }: Route): BrokeredToken {
+    const now = (): number => this.#clock.now() + this.#offset(credential)
+    return new BrokeredToken(token, { provider, credential, headers, endpoint: requirement.endpoint, now })
   }
 
   /** The decision about a credential here and now. */
@@ -425,7 +437,7 @@ export class TokenBroker {
         const { decision, moment } = await this.#judge(flight, credential)
         if (decision.action === 'use') {
           if (hasWaited && credential.type === 'oauth') refresher.tell('adopted', credential)
-          return present(decision.token, credential, route)
+          return this.#present(decision.token, credential, route)
         }
         if (decision.action === 'authorize' && !isBeingTried(credential, decision.error)) {
           const token = this.#stillLiving(credential, flight)
@@ -479,7 +491,32 @@ export class TokenBroker {
   #stillLiving(credential: Credential, { route, options, startedAt }: Flight): BrokeredToken | null {
     const moment = this.#moment(route.provider, { ...options, minTtlMs: 0 }, startedAt, credential)
     const decision = decide(credential, route.requirement, moment)
-    return decision.action === 'use' ? present(decision.token, credential, route) : null
+    return decision.action === 'use' ? this.#present(decision.token, credential, route) : null
+  }
+
+  async #revoke(key: CredentialKey, provider: Provider): Promise<{ revoked: boolean; reason?: string }> {
+    const refresher = await this.#loadRefresher()
+    for (;;) {
+      await refresher.flush(key)
+      const credential = await this.#store.read(key)
+      if (credential === null) return { revoked: false, reason: 'no_credential' }
+      if (credential.type !== 'oauth') return { revoked: false, reason: 'not_supported' }
+      if (credential.issuer !== provider.issuer || credential.clientId !== provider.client.id) {
+        return { revoked: false, reason: 'registration_changed' }
+      }
+      const verdict = refresher.judge(credential, provider)
+      if (verdict.kind === 'wait') {
+        const timeoutMs = Math.min(verdict.forMs, lookAtHolderEveryMs)
+        await this.#store.waitForChange(key, credential, { timeoutMs })
+      } else if (verdict.kind === 'in_doubt') {
+        await refresher.markInDoubt(credential)
+      } else {
+        const outcome = await refresher.revoke(credential, provider)
+        if (outcome.kind === 'confirmed') return { revoked: true }
+        if (outcome.kind === 'unconfirmed') return { revoked: false, reason: outcome.reason }
+        if (outcome.kind === 'not_supported') return { revoked: false, reason: outcome.kind }
+      }
+    }
   }
 
   /** The server answered, and what it gave does not serve: said as it is, and not asked for again and again. */
@@ -501,9 +538,14 @@ export class TokenBroker {
 
   #moment(provider: Provider, options: GetTokenOptions, startedAt: number, credential: Credential): Moment {
     const { minTtlMs = null, rejected = null, allowWider = this.#allowWider } = options
-    const offset = credential.type === 'oauth' ? offsetFor(credential, () => this.#process ?? thisProcess()) : 0
+    const offset = this.#offset(credential)
     const [now, leeway] = [this.#clock.now() + offset, this.#leeway]
     return { now, provider, minTtlMs, startedAt: startedAt + offset, rejected, leeway, allowWider }
+  }
+
+  /** How far the server's clock is ahead of ours, in milliseconds. */
+  #offset(credential: Credential): number {
+    return credential.type === 'oauth' ? offsetFor(credential, () => this.#process ?? thisProcess()) : 0
   }
 
   /** The account a login is for when none is named. */
@@ -543,10 +585,6 @@ function needsDecisionAt(token: Usable, { leeway, now }: Moment): number {
   if (now < agesAt) return agesAt
   const endsAt = token.expiresAt - hardMargin(token, { minTtlMs: null, startedAt: Infinity })
   return Math.min(endsAt, now + lookAtAgingEveryMs)
-}
-
-function present(token: Usable, credential: Credential, { provider, headers, requirement }: Route): BrokeredToken {
-  return new BrokeredToken(token, { provider, credential, headers, endpoint: requirement.endpoint })
 }
 
 function withoutLogin(needs: Learned | undefined): { readonly needs?: Learned } {

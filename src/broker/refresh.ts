@@ -11,7 +11,7 @@ import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { discover } from '../grant/discovery.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { introspectScopes } from '../grant/introspection.ts'
-import { revokeToken } from '../grant/revoke.ts'
+import { type RevocationOutcome, revokeToken } from '../grant/revoke.ts'
 import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
 import { type Process, thisProcess } from '../owner.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
@@ -196,6 +196,44 @@ export class Refresher {
   }
 
   /**
+   * Revokes the grant at the server, under the lease, so that no refresh is under way meanwhile. The entry goes only once
+   * the server has confirmed it, and only while it still holds what was revoked.
+   */
+  async revoke(seen: OAuthCredential, provider: Provider): Promise<RevocationOutcome | { readonly kind: 'overtaken' }> {
+    const metadata = await this.#discover(provider)
+    const request = { provider, metadata, fetch: this.#fetch, timeoutMs: this.#timing.httpTimeoutMs }
+    const { refreshToken, spare } = seen.grant
+    if (refreshToken === null) {
+      const outcomes = seen.tokens.map(({ accessToken: token }) =>
+        revokeToken({ ...request, token, hint: 'access_token' }),
+      )
+      const unconfirmed = (await Promise.all(outcomes)).find(({ kind }) => kind !== 'confirmed')
+      if (unconfirmed !== undefined) return unconfirmed
+      await this.#store.update(seen, (current) =>
+        current?.type === 'oauth' && current.grant.refreshToken === null ? null : undefined,
+      )
+      return { kind: 'confirmed' }
+    }
+    const lease = claimLease(seen, this.#process.owner, this.#clock.now(), this.#timing.leaseMs)
+    underWay.add(lease.id)
+    try {
+      if (!(await this.#claim(seen, lease, refreshToken))) return { kind: 'overtaken' }
+      const outcome = await revokeToken({ ...request, token: refreshToken, hint: 'refresh_token' })
+      if (outcome.kind !== 'confirmed') {
+        await this.#giveBack(seen, lease)
+        return outcome
+      }
+      if (spare !== undefined) await revokeToken({ ...request, token: spare.refreshToken, hint: 'refresh_token' })
+      await this.#store.update(seen, (current) =>
+        current?.type === 'oauth' && holds(current, refreshToken) ? null : undefined,
+      )
+      return outcome
+    } finally {
+      underWay.delete(lease.id)
+    }
+  }
+
+  /**
    * An older state of the entry has come back, with a refresh token that was spent already. It is never sent: the second
    * copy may know its successor, and otherwise only a login helps.
    */
@@ -240,6 +278,7 @@ export class Refresher {
         ...(plan.scopes === null ? {} : { scopes: plan.scopes }),
         requestedScopes: plan.scopes ?? seen.grant.scopes,
         resource: plan.resource,
+        dpopKey: seen.dpopKey,
         expectedSubject: seen.subject,
         fetch: this.#fetch,
         now: () => this.#clock.now(),

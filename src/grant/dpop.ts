@@ -1,14 +1,9 @@
 import type { CryptoKey, JWK } from 'jose'
-import { type JsonObject, Secret } from '../credential.ts'
-import type { Provider } from '../provider.ts'
+import { type DpopKey, type JsonObject, Secret } from '../credential.ts'
 
-/** A key that tokens are bound to (RFC 9449). Whoever has the private key can use them, so it is kept like a token. */
-export interface DpopKey {
-  /** An ES256 key as the JSON of a private JWK (RFC 7517). */
-  readonly privateJwk: Secret
-  /** The RFC 7638 thumbprint of its public half, by which servers name it (RFC 9449 §6.1); not secret. */
-  readonly jkt: string
-}
+export type { DpopKey } from '../credential.ts'
+
+import type { Provider } from '../provider.ts'
 
 /** A new ES256 key. */
 export async function generateDpopKey(): Promise<DpopKey> {

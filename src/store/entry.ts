@@ -1,5 +1,5 @@
 import type { Grant, Lease, OAuthCredential, Owner, Refreshed, StoredToken } from '../credential.ts'
-import { type Credential, type CredentialKey, type Json, type JsonObject, Secret } from '../credential.ts'
+import { type Credential, type CredentialKey, type DpopKey, type Json, type JsonObject, Secret } from '../credential.ts'
 
 /** Thrown by `decodeEntry`; says which member breaks which rule, and never what its value is. */
 export class EntryError extends TypeError {
@@ -8,7 +8,7 @@ export class EntryError extends TypeError {
 
 const oauthMembers = ['type', 'provider', 'account', 'issuer', 'clientId', 'subject', 'grant', 'tokens', 'lease']
 const members: Readonly<Record<Credential['type'], ReadonlySet<string>>> = {
-  oauth: new Set([...oauthMembers, 'idToken', 'forced', 'metadata']),
+  oauth: new Set([...oauthMembers, 'idToken', 'dpopKey', 'forced', 'metadata']),
   api_key: new Set(['type', 'provider', 'account', 'key', 'metadata']),
   token: new Set(['type', 'provider', 'account', 'token', 'expiresAt', 'metadata']),
 }
@@ -42,6 +42,7 @@ export function decodeEntry(raw: JsonObject, key: CredentialKey): Credential {
 function decodeOAuth(raw: JsonObject): Omit<OAuthCredential, 'type' | 'provider' | 'account' | 'metadata'> {
   const read = reader(raw, '')
   const idToken = read.optionalString('idToken')
+  const dpopKey = read.optionalObject('dpopKey')
   const forced = read.optionalObject('forced')
   return {
     issuer: read.string('issuer'),
@@ -51,6 +52,7 @@ function decodeOAuth(raw: JsonObject): Omit<OAuthCredential, 'type' | 'provider'
     tokens: read.objects('tokens').map(decodeToken),
     lease: decodeLease(read.optionalObject('lease')),
     ...(idToken === undefined ? {} : { idToken: new Secret(idToken) }),
+    ...(dpopKey === undefined ? {} : { dpopKey: decodeDpopKey(dpopKey) }),
     ...(forced === undefined ? {} : { forced: decodeForced(forced) }),
   }
 }
@@ -90,6 +92,11 @@ function decodeRefreshed(raw: JsonObject): Refreshed {
   const read = reader(raw, 'grant.refreshed.')
   const common = { at: read.number('at'), host: read.string('host'), pid: read.number('pid') }
   return { ...common, bootId: read.optionalString('bootId') ?? null }
+}
+
+function decodeDpopKey(raw: JsonObject): DpopKey {
+  const read = reader(raw, 'dpopKey.')
+  return { privateJwk: new Secret(read.string('privateJwk')), jkt: read.string('jkt') }
 }
 
 function decodeSpare(raw: JsonObject): NonNullable<Grant['spare']> {

@@ -42,7 +42,7 @@ export const mutants: Readonly<Record<string, readonly Change[]>> = {
     [
       'broker',
       'served = result.token\n',
-      'return present({ ...result.token, secret: result.token.accessToken }, credential, route)\n',
+      'return this.#present({ ...result.token, secret: result.token.accessToken }, credential, route)\n',
     ],
   ],
   'clean up on error': [
