@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 export type Fault =
   | 'html'
   | 'nothing'
+  | 'reset'
   | 'lost'
   | 'empty400'
   | {
@@ -49,6 +50,8 @@ export async function serveFaulty(
   request.resume()
   if (fault === 'nothing') {
     request.socket.destroy()
+  } else if (fault === 'reset') {
+    request.socket.resetAndDestroy()
   } else if (fault === 'html') {
     response
       .writeHead(200, { 'Content-Type': 'text/html' })

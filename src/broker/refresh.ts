@@ -1,3 +1,4 @@
+import { claimsOf } from '../claims.ts'
 import {
   type CredentialKey,
   fingerprint,
@@ -280,6 +281,7 @@ export class Refresher {
         resource: plan.resource,
         dpopKey: seen.dpopKey,
         expectedSubject: seen.subject,
+        expectedNonce: nonceOf(seen),
         fetch: this.#fetch,
         now: () => this.#clock.now(),
         timeoutMs: this.#timing.httpTimeoutMs,
@@ -578,6 +580,12 @@ export class Refresher {
     const stored = await this.#store.update(key, (current) => (current?.type === 'oauth' ? fn(current) : undefined))
     return stored?.type === 'oauth' ? stored : null
   }
+}
+
+/** The nonce of the login, as long as an ID token is kept that has one. */
+function nonceOf({ idToken }: OAuthCredential): string | undefined {
+  const nonce = idToken === undefined ? undefined : claimsOf(idToken)?.['nonce']
+  return typeof nonce === 'string' ? nonce : undefined
 }
 
 function serverRejected(provider: string, outcome: RefreshOutcome & { kind: 'refused' }): AuthkeepError {

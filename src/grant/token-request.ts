@@ -35,6 +35,8 @@ export interface RefreshRequest extends TokenRequest {
   readonly scopes?: readonly string[]
   /** A new ID token must be about this subject (OpenID Connect Core §12.2). */
   readonly expectedSubject: string | null
+  /** If a new ID token names a nonce, then this one (OpenID Connect Core §12.2). */
+  readonly expectedNonce?: string | undefined
   /**
    * Called in the same tick immediately before `fetch`. If it throws, nothing was sent and the error is passed on. It is
    * called again before the second POST of a proof with a nonce; a throw there is a `limited` outcome.
@@ -99,6 +101,7 @@ export async function refresh(request: RefreshRequest): Promise<RefreshOutcome> 
 /** What one kind of grant adds to a request. */
 export interface GrantedRequest extends TokenRequest, Partial<Pick<RefreshRequest, 'beforeSend' | 'onAnswer'>> {
   readonly expectedSubject?: string | null
+  readonly expectedNonce?: string | undefined
   readonly encoding?: 'form' | 'json'
   /** What error descriptions must not repeat, besides the client's secret. */
   readonly secrets: readonly string[]
@@ -153,6 +156,10 @@ function conclude(
   const { expectedSubject = null } = request
   if (subject !== null && expectedSubject !== null && subject !== expectedSubject) {
     return { kind: 'invalid', status, what: 'its ID token is about another subject' }
+  }
+  const nonce = granted.claims()?.nonce
+  if (nonce !== undefined && request.expectedNonce !== undefined && nonce !== request.expectedNonce) {
+    return { kind: 'invalid', status, what: 'its ID token is of another login' }
   }
   const { requestedScopes, resource } = request
   const token = tokenAnswer(answer.body, {
