@@ -182,4 +182,12 @@ export const commands: readonly Command[] = [
     examples: ['authkeep completion bash', 'authkeep completion zsh', 'authkeep completion fish'],
     load: async () => (await import('./completion.ts')).completion,
   },
+  {
+    name: 'schema',
+    about: 'Print the JSON Schema of what --json prints',
+    takes: [],
+    options: {},
+    examples: ['authkeep schema'],
+    load: async () => (await import('./schema.ts')).schema,
+  },
 ]
