@@ -54,10 +54,9 @@ export async function discoverProvider(url: string | URL, options: DiscoverProvi
   const { id, issuer } = draft
   const metadata = await discover({ ...draft, client: { id } }, web)
   checkPkce(id, metadata)
-  const client = await clientAt(draft, metadata, options, web)
-  const provider = describe({ ...draft, client }, resource, refusal, metadata)
+  const provider = describe({ ...draft, client: { id } }, resource, refusal, metadata)
   checkProvider(provider, `what ${issuer} says of itself`)
-  return provider
+  return { ...provider, client: await clientAt(draft, metadata, options, web) }
 }
 
 type Redirect = NonNullable<Provider['redirect']>

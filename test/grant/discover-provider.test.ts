@@ -208,4 +208,9 @@ describe('nobody is registered with', () => {
     expect(await rejection(discoverProvider(url))).toMatchObject({ code: 'response_invalid' })
     expect(registrations()).toBe(0)
   })
+
+  it('under a name that no provider can have', async () => {
+    expect(await rejection(discoverProvider(url, { id: 'a:b' }))).toMatchObject({ code: 'provider_invalid' })
+    expect(registrations()).toBe(0)
+  })
 })
