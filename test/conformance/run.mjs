@@ -64,12 +64,13 @@ try {
 }
 console.log(tableText(rows))
 const bad = rows.filter(({ problems }) => problems.length > 0)
-for (const { name, problems } of bad) console.log(`\n${name}\n${problems.map((each) => `  ${each}`).join('\n')}`)
+for (const { name, at, problems } of bad)
+  console.log(`\n${name} (${at})\n${problems.map((each) => `  ${each}`).join('\n')}`)
 const checks = rows.reduce((sum, { passed }) => sum + passed, 0)
 console.log(`\n${rows.length - bad.length} of ${rows.length} scenarios, ${checks} checks passed`)
 process.exit(bad.length > 0 || rows.length === 0 ? 1 : 0)
 
-function rowsOf({ options, scenarios }) {
+function rowsOf({ at, options, scenarios }) {
   const wanted = values.only === undefined ? scenarios : scenarios.filter(({ name }) => name === values.only)
   if (wanted.length === 0) return []
   const results = mkdtempSync(join(directory, 'results-'))
@@ -77,7 +78,7 @@ function rowsOf({ options, scenarios }) {
   if (values.only !== undefined) command.splice(command.indexOf('--suite'), 2, '--scenario', values.only)
   const { stdout, stderr } = spawnSync(words[0], [...words.slice(1), ...command], { cwd: here, env, encoding: 'utf8' })
   if (values.verbose) console.log(stdout, stderr)
-  return wanted.map((scenario) => rowOf(scenario, results, stderr))
+  return wanted.map((scenario) => ({ at, ...rowOf(scenario, results, stderr) }))
 }
 
 /** One scenario: what it checked, and how our client ended. Only what the harness wrote down counts. */
@@ -109,10 +110,10 @@ function resultsOf(results, name) {
 
 function tableText(list) {
   const lines = [
-    ['scenario', 'passed', 'failed', 'what it needs'],
-    ...list.map(({ name, needs, passed, problems }) => [name, String(passed), String(problems.length), needs]),
+    ['scenario', 'at', 'passed', 'failed', 'what it needs'],
+    ...list.map(({ name, at, needs, passed, problems }) => [name, at, String(passed), String(problems.length), needs]),
   ]
   const widths = lines[0].map((_, n) => Math.max(...lines.map((line) => line[n].length)))
-  const text = (line) => line.map((cell, n) => (n === 1 || n === 2 ? cell.padStart(widths[n]) : cell.padEnd(widths[n])))
+  const text = (line) => line.map((cell, n) => (n === 2 || n === 3 ? cell.padStart(widths[n]) : cell.padEnd(widths[n])))
   return lines.map((line) => text(line).join('  ').trimEnd()).join('\n')
 }

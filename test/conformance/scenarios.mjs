@@ -1,6 +1,6 @@
 // What is run, and how the client must end in each: with the tool's answer, or with an error of authkeep.
 
-/** `--suite auth` at 2025-11-25. Not one may be missing from a run. */
+/** `--suite auth`, the same at either revision. Not one may be missing from a run. */
 const auth = [
   { name: 'auth/metadata-default', needs: 'resource metadata from the challenge; RFC 8414 at the root' },
   { name: 'auth/metadata-var1', needs: 'resource metadata below the path; OpenID configuration at the root' },
@@ -22,7 +22,7 @@ const auth = [
   { name: 'auth/pre-registration', needs: 'a client that was registered before; the method that the server takes' },
 ]
 
-/** What the next revision adds about authorization. */
+/** What 2026-07-28 adds about authorization; its draft suite has more, about other things. */
 const draft = [
   { name: 'auth/resource-mismatch', needs: 'metadata of another resource: refused', ends: 'refused: response_invalid' },
   { name: 'auth/offline-access-scope', needs: 'offline_access where the server has it' },
@@ -57,10 +57,15 @@ const draft = [
 const extensions = [
   { name: 'auth/client-credentials-jwt', needs: 'client credentials; private_key_jwt' },
   { name: 'auth/client-credentials-basic', needs: 'client credentials; client_secret_basic' },
+  { name: 'auth/dpop', needs: 'tokens bound to a key (RFC 9449)' },
+  { name: 'auth/dpop-nonce', needs: 'DPoP nonces of both servers' },
 ]
 
+const suite = (name, version) => ['--suite', name, '--spec-version', version]
+
 export const runs = [
-  { options: ['--suite', 'auth', '--spec-version', '2025-11-25'], scenarios: auth },
-  { options: ['--suite', 'draft', '--spec-version', '2026-07-28'], scenarios: draft },
-  { options: ['--suite', 'extensions'], scenarios: extensions },
+  { at: '2025-11-25', options: suite('auth', '2025-11-25'), scenarios: auth },
+  { at: '2026-07-28', options: suite('auth', '2026-07-28'), scenarios: auth },
+  { at: '2026-07-28', options: suite('draft', '2026-07-28'), scenarios: draft },
+  { at: 'extension', options: ['--suite', 'extensions'], scenarios: extensions },
 ]
