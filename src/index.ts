@@ -5,11 +5,11 @@ export {
   TokenBroker,
   type TokenBrokerOptions,
   type TokenSource,
-  type Validation,
 } from './broker/broker.ts'
 export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'
+export type { Validation } from './broker/validate.ts'
 export {
   type ApiKeyCredential,
   type Credential,

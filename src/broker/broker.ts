@@ -30,6 +30,7 @@ import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
 import { measureSkew, offsetFor } from './skew.ts'
 import { findProvider, type Route, routesTo } from './target.ts'
+import type { Validation } from './validate.ts'
 
 export interface TokenSource {
   getToken(options?: GetTokenOptions): Promise<AccessToken>
@@ -54,11 +55,6 @@ export interface GetTokenOptions {
   readonly allowWider?: boolean
   /** Stops the waiting; it never interrupts a refresh that has been sent. */
   readonly signal?: AbortSignal
-}
-
-export interface Validation {
-  readonly valid: boolean | 'opaque'
-  readonly findings: readonly string[]
 }
 
 export interface TokenBrokerOptions {
@@ -234,9 +230,23 @@ export class TokenBroker {
     return brokeredFetch(source, this.#fetch, call)
   }
 
-  /** @throws AuthkeepError `not_supported` */
-  async validate(_target: Target): Promise<Validation> {
-    throw new AuthkeepError('not_supported', { feature: 'Validating stored tokens' })
+  /**
+   * Checks what is stored for a target: signature, issuer, audience, times and scopes of the access token, where the
+   * provider declares that it is a JWT, and of the ID token. Changes nothing; may fetch the keys of the issuer.
+   *
+   * @throws AuthkeepError as `getToken` for a target without a credential; `server_unavailable`, `response_invalid`
+   */
+  async validate(target: Target, options: Pick<GetTokenOptions, 'account' | 'method'> = {}): Promise<Validation> {
+    this.#assertOpen()
+    const { validateStored } = await import('./validate.ts')
+    const { route: declared, info } = choose(...(await this.#candidates(target, options.account)))
+    const credential = await readCredential(this.#store, info)
+    const route = await this.#route(declared, credential, options)
+    const flight: Flight = { route, key: info, options, startedAt: this.#clock.now() }
+    const { decision } = await this.#judge(flight, credential)
+    const now = (): number => this.#clock.now() + this.#offset(credential)
+    const { requirement, provider } = route
+    return validateStored({ credential, decision, requirement, provider }, { fetch: this.#fetch, now })
   }
 
   /** What would be done about a target now, by which credential, and why; and why every other one would not serve. */
