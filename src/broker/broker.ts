@@ -441,9 +441,11 @@ export class TokenBroker {
     let served: TokenAnswer | undefined
     let hasWaited = false
     for (;;) {
+      let looked: Credential | null = null
       try {
         await refresher.flush(key)
         const credential = await readCredential(this.#store, key)
+        looked = credential
         const { decision, moment } = await this.#judge(flight, credential)
         if (decision.action === 'use') {
           if (hasWaited && credential.type === 'oauth') refresher.tell('adopted', credential)
@@ -477,8 +479,8 @@ export class TokenBroker {
         }
       } catch (error) {
         // Who is told to log in is told so by the entry that was just looked at; a later one would be another question.
-        if (!isAuthkeepError(error) || error.remedy === 'authorize') throw error
-        const stored = await this.#store.read(key)
+        if (!isAuthkeepError(error)) throw error
+        const stored = error.remedy === 'authorize' ? looked : await this.#store.read(key)
         const token = stored === null ? null : this.#stillLiving(stored, flight)
         if (token !== null) return token
         throw error

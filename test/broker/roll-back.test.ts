@@ -59,6 +59,17 @@ describe('an old state of the file that somebody writes back in place', () => {
     await store.close()
   })
 
+  test('costs nobody a token that still lives', async () => {
+    await stage.broker.getToken(stage.urls.files)
+    const [old, oldCopy] = await Promise.all([readFile(stage.path), readFile(`${stage.path}.bak`)])
+    const forLong = { minTtlMs: 24 * 3_600_000 }
+    await stage.broker.getToken(stage.urls.files, forLong)
+    await writeFile(stage.path, old)
+    await writeFile(`${stage.path}.bak`, oldCopy)
+    expect((await stage.broker.getToken(stage.urls.files, forLong)).scopes).toEqual(['files:read'])
+    expect(stage.server.counts()).toMatchObject({ arrived: 2, reuse: 0 })
+  })
+
   test('is known for what it is by who did the refresh, also where the memory beside the file is gone', async () => {
     const old = await readFile(stage.path)
     await stage.broker.getToken(stage.urls.files)
