@@ -131,6 +131,7 @@ function schemaOf(z: Zod) {
       {
         issuer: url().exactOptional(),
         authorization_endpoint: url().exactOptional(),
+        device_authorization_endpoint: url().exactOptional(),
         token_endpoint: url().exactOptional(),
         revocation_endpoint: url().exactOptional(),
         introspection_endpoint: url().exactOptional(),

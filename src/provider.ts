@@ -6,6 +6,7 @@ import type { Implications } from './scope.ts'
 export interface AuthorizationServerMetadata {
   readonly issuer: string
   readonly authorization_endpoint?: string
+  readonly device_authorization_endpoint?: string
   readonly token_endpoint?: string
   readonly revocation_endpoint?: string
   readonly introspection_endpoint?: string

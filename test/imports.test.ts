@@ -115,7 +115,16 @@ describe('imports', () => {
   })
 
   it('of heavy packages are made when they are needed, not when authkeep is loaded', () => {
-    const heavy = ['openid-client', 'jose', 'zod', 'proper-lockfile', 'write-file-atomic', 'open', 'oauth4webapi']
+    const heavy = [
+      'openid-client',
+      'jose',
+      'zod',
+      'proper-lockfile',
+      'write-file-atomic',
+      'open',
+      'oauth4webapi',
+      'uqr',
+    ]
     const name = ({ specifier }: Import): string => specifier.split('/')[0] ?? ''
     expect(imports.filter((each) => each.kind === 'static' && heavy.includes(name(each))).map(say)).toEqual([])
   })

@@ -50,6 +50,7 @@ export async function keepKeys(config: Configuration, metadata: AuthorizationSer
 const used = [
   'authorization_endpoint',
   'pushed_authorization_request_endpoint',
+  'device_authorization_endpoint',
   'token_endpoint',
   'revocation_endpoint',
   'introspection_endpoint',

@@ -5,7 +5,6 @@ import { startResourceServer } from '../../examples/server/resource-server.ts'
 import { completeLogin } from '../../examples/server/robot.ts'
 import { Secret } from '../../src/credential.ts'
 import { apiKeyFlow } from '../../src/grant/api-key.ts'
-import { deviceFlow } from '../../src/grant/device-code.ts'
 import { discover } from '../../src/grant/discovery.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
 import { pasteFlow } from '../../src/grant/paste.ts'
@@ -28,7 +27,7 @@ describe('an API key', () => {
   })
 })
 
-it.each([pasteFlow({ prompt: () => Promise.resolve('') }), deviceFlow({ show: () => undefined })])(
+it.each([pasteFlow({ prompt: () => Promise.resolve('') })])(
   'the $name flow says that it is for a later version',
   async (flow) => {
     expect(await rejection(flow.run(grantRequest(acme)))).toMatchObject({ code: 'not_supported' })
