@@ -33,6 +33,11 @@ export function isSameJudgement(
   return isKnownTheSame && tokens.length === others.length && tokens.every(isSameToken)
 }
 
+/** Whether the lease is what it was, unsent if it was unsent. */
+export function isSameLease({ lease: a }: OAuthCredential, { lease: b }: OAuthCredential): boolean {
+  return a?.id === b?.id && a?.sentAt === b?.sentAt
+}
+
 /** Whether two states of an entry can be of one grant. */
 export function isSameLogin(a: OAuthCredential, b: OAuthCredential): boolean {
   return a.subject === b.subject && a.clientId === b.clientId && a.issuer === b.issuer

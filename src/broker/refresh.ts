@@ -25,6 +25,7 @@ import {
   inDoubt,
   isHolder,
   isSameJudgement,
+  isSameLease,
   isSameLogin,
   keeps,
   ledgerLine,
@@ -87,6 +88,8 @@ export class Refresher {
   readonly #attempts: Attempts
   readonly #metadata = new Map<Provider, Promise<AuthorizationServerMetadata>>()
   readonly #firstSeen = new Map<string, { readonly id: string; readonly at: number }>()
+  /** The last lease of a credential under which nothing was spent: we know that, even if it could not be written down. */
+  readonly #unspent = new Map<string, string>()
   /** Successors that could not be stored: kept here and tried again until they are. */
   readonly #unsaved = new Map<string, () => Promise<void>>()
   readonly #retries = new Set<Promise<void>>()
@@ -105,8 +108,8 @@ export class Refresher {
   /** What the lease on a credential means here and now. */
   judge(credential: OAuthCredential, provider: Provider): LeaseVerdict {
     const { lease } = credential
-    if (lease === null) return { kind: 'free' }
     const name = keyName(credential)
+    if (lease === null || this.#unspent.get(name) === lease.id) return { kind: 'free' }
     let seen = this.#firstSeen.get(name)
     if (seen?.id !== lease.id) {
       seen = { id: lease.id, at: this.#clock.monotonic() }
@@ -345,7 +348,7 @@ export class Refresher {
    */
   async #claim(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<boolean> {
     const stored = await this.#change(seen, (current) =>
-      current.lease?.id === seen.lease?.id && holds(current, spent) && isSameJudgement(current, seen)
+      isSameLease(current, seen) && holds(current, spent) && isSameJudgement(current, seen)
         ? { ...current, lease }
         : undefined,
     )
@@ -375,6 +378,7 @@ export class Refresher {
   /** The refresh token was not spent, and a replay of it was not made. */
   async #giveBack(seen: OAuthCredential, lease: Lease): Promise<void> {
     this.tell('unspent', seen)
+    this.#unspent.set(keyName(seen), lease.id)
     await this.#change(seen, (current) => {
       if (current.lease?.id !== lease.id) return undefined
       const { forced: _, ...unforced } = current

@@ -12,11 +12,7 @@ type Change = readonly [file: string, from: string, to: string]
 export const mutants: Readonly<Record<string, readonly Change[]>> = {
   'no fence': [['changes', 'if (holds(current, spent)) {', 'if (true) {']],
   'no fence at the claim': [
-    [
-      'refresh',
-      'current.lease?.id === seen.lease?.id && holds(current, spent) && isSameJudgement(current, seen)',
-      'true',
-    ],
+    ['refresh', 'isSameLease(current, seen) && holds(current, spent) && isSameJudgement(current, seen)', 'true'],
   ],
   'no second decide': [
     ['broker', 'return this.#enqueue(flight)', 'return this.#enqueue({ ...flight, decision })'],

@@ -35,6 +35,14 @@ test.each([
     'a token that comes late does not make a refresh token good that has been spent since',
     "two, strict, proof | A commits 5 > A stops | B's request arrives 1 > B's request: 500 after rotating",
   ],
+  [
+    'a lease that cannot be given back is no doubt for whoever knows that nothing was spent',
+    'two each, strict, no proof | A lists 1 > somebody logs in | A commits 2 > A stops | B looks up 1 > A goes on | A commits 4 > A finds the disk full',
+  ],
+  [
+    'a lease that was free when it was looked at, and has been sent since, is not taken',
+    'two, strict, no proof | A commits 2 > A stops | B commits 1 > A goes on | after A commits 2 > B commits',
+  ],
 ])('%s', async (_, schedule) => {
   const { violation, trace } = await replay(Broker, schedule, all)
   expect(violation, trace).toBeUndefined()

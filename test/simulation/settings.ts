@@ -24,6 +24,8 @@ const each = (what: string, brokers: Setting['brokers']): readonly Setting[] =>
 export const two: readonly Setting[] = each('two', [[[plain]], [[plain]]])
 /** Two processes that want different tokens of one grant. */
 export const twoResources: readonly Setting[] = each('two resources', [[[x]], [[y]]])
+/** Two processes that want two tokens each. */
+export const twoEach: readonly Setting[] = each('two each', [[[x, y]], [[y, x]]])
 /** Four processes with several callers each, one after the other and side by side. */
 export const four: readonly Setting[] = [
   ...each('four', [[[plain, again]], [[plain]], [[plain, x]], [[x], [plain]]]),
@@ -31,4 +33,4 @@ export const four: readonly Setting[] = [
   ...each('two, twice', [[[plain, again]], [[plain, again]]]),
 ]
 
-export const all: readonly Setting[] = [...two, ...twoResources, ...four]
+export const all: readonly Setting[] = [...two, ...twoResources, ...twoEach, ...four]
