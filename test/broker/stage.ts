@@ -27,7 +27,8 @@ export interface Stage {
   /** The endpoints of the demo provider. */
   readonly urls: { readonly files: string; readonly mail: string; readonly sendMail: string }
   newBroker(options?: Partial<TokenBrokerOptions>): TokenBroker
-  login(): Promise<void>
+  /** With a broker of its own where one is given. */
+  login(by?: TokenBroker): Promise<void>
   credential(): Promise<OAuthCredential>
   /** Makes every stored access token expire, as if time had passed. */
   expire(): Promise<void>
@@ -59,8 +60,8 @@ export async function setStage(
   const stage: Stage = {
     ...{ server, api, provider, directory, path, store, broker, newBroker },
     urls: { files: `${api.origin}/files`, mail: `${api.origin}/mail`, sendMail: `${api.origin}/mail/send` },
-    async login() {
-      await broker.authorize(
+    async login(by = broker) {
+      await by.authorize(
         { provider: 'demo' },
         loopbackFlow({ openBrowser: (url) => void completeLogin(url).catch(() => undefined) }),
       )
