@@ -28,18 +28,19 @@ export class Exploration {
 }
 
 /**
- * Every schedule of a setting with at most `bound` interferences; no two of them are the same. An interference is a
- * step of somebody else in front of the next one or, unless `orderOnly`, a fault. Ends at the first finding.
+ * Every schedule of a setting with at most `bound` interferences, and with at most `order` that are no faults, only
+ * steps of somebody else in front of the next one. No two of them are the same. Ends at the first finding.
  */
 export async function exhaust(
   Broker: BrokerClass,
   setting: Setting,
   bound: number,
-  options: { readonly orderOnly?: boolean; readonly found?: Exploration } = {},
+  options: { readonly order?: number; readonly found?: Exploration } = {},
 ): Promise<Exploration> {
-  const { orderOnly = false, found = new Exploration() } = options
-  const explore = async (schedule: Schedule): Promise<void> => {
-    const rest: [number, number][] = []
+  const { order = bound, found = new Exploration() } = options
+  const explore = async (schedule: Schedule, isOrder: boolean): Promise<void> => {
+    const rest: { readonly interference: Schedule[number]; readonly isOrder: boolean }[] = []
+    const mayFail = schedule.length < bound
     const from = (schedule.at(-1)?.[0] ?? -1) + 1
     let next = 0
     await found.try(
@@ -47,20 +48,21 @@ export async function exhaust(
       setting,
       (step, list) => {
         if (schedule[next]?.[0] === step) return schedule[next++]![1]
-        if (schedule.length === bound || step < from) return 0
+        if (step < from || !(mayFail || (isOrder && schedule.length < order))) return 0
         list().forEach(({ fault }, option) => {
-          if (option > 0 && (!orderOnly || fault === null)) rest.push([step, option])
+          if (option === 0 || (fault !== null && !mayFail)) return
+          rest.push({ interference: [step, option], isOrder: isOrder && fault === null })
         })
         return 0
       },
       schedule,
     )
-    for (const interference of rest) {
+    for (const { interference, isOrder } of rest) {
       if (found.findings.length > 0) return
-      await explore([...schedule, interference])
+      await explore([...schedule, interference], isOrder)
     }
   }
-  await explore([])
+  await explore([], true)
   return found
 }
 
