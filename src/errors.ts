@@ -17,6 +17,7 @@ export interface ErrorDetails {
       | 'registration_changed'
       | 'denied'
       | 'timed_out'
+      | 'superseded'
     resource?: string
     /** What the login should bring, where that is known. */
     scopes?: readonly string[]
@@ -108,6 +109,7 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   registration_changed: 'the stored one belongs to another issuer or client',
   denied: 'the request was denied',
   timed_out: 'nobody finished the login in time',
+  superseded: 'another login has taken its place',
 }
 
 const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => string } = {

@@ -39,6 +39,7 @@ export type { DpopKey } from './grant/dpop.ts'
 export type { GrantAnswer, GrantFlow, GrantRequest, TokenAnswer } from './grant/flow.ts'
 export { type LoopbackOptions, loopbackFlow } from './grant/loopback.ts'
 export { type PasteOptions, pasteFlow } from './grant/paste.ts'
+export type { PastePrompt } from './grant/pasted.ts'
 export {
   type ClientDescription,
   clientMetadataDocument,

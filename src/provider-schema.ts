@@ -83,7 +83,7 @@ function schemaOf(z: Zod) {
     authentication: oneOf('none', 'client_secret_post', 'client_secret_basic', 'private_key_jwt').exactOptional(),
   }
   const redirect = {
-    host: oneOf('127.0.0.1', 'localhost').exactOptional(),
+    host: oneOf('127.0.0.1', '[::1]', 'localhost').exactOptional(),
     ports: list(z.int('must be a port').min(0, 'must be a port').max(65_535, 'must be a port'))
       .refine((ports) => ports.length > 0, 'must name a port')
       .exactOptional(),

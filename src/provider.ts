@@ -54,7 +54,7 @@ export interface Provider {
   readonly scopes?: readonly string[]
   /** Where the browser is sent back to (RFC 8252 §7.3). Default: 127.0.0.1, an ephemeral port, `/callback`. */
   readonly redirect?: {
-    readonly host?: '127.0.0.1' | 'localhost'
+    readonly host?: '127.0.0.1' | '[::1]' | 'localhost'
     readonly ports?: readonly number[]
     readonly path?: string
   }

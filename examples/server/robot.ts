@@ -20,6 +20,21 @@ export interface FinalPage {
  * and follows redirects up to and including the one that leaves the authorization server.
  */
 export async function completeLogin(start: URL, options: RobotOptions = {}): Promise<FinalPage> {
+  const last = await walk(start, options)
+  if (!(last instanceof URL)) return last
+  const response = await fetch(last, { redirect: 'manual' })
+  return { url: last, status: response.status, html: await response.text() }
+}
+
+/** The same with a browser on another machine: where it is sent when it leaves the authorization server. */
+export async function redirectAway(start: URL, options: RobotOptions = {}): Promise<URL> {
+  const last = await walk(start, options)
+  if (last instanceof URL) return last
+  throw new Error(`the login ended at ${last.url.href}`)
+}
+
+/** As far as the redirect that leaves the authorization server, or the page where the server gave up. */
+async function walk(start: URL, options: RobotOptions): Promise<URL | FinalPage> {
   const cookies = new Map<string, string>()
   let url = start
   let form: URLSearchParams | undefined
@@ -31,11 +46,11 @@ export async function completeLogin(start: URL, options: RobotOptions = {}): Pro
     })
     form = undefined
     const html = await response.text()
-    if (url.origin !== start.origin) return { url, status: response.status, html }
     keepCookies(cookies, response.headers.getSetCookie())
     const location = response.headers.get('location')
     if (location !== null) {
       url = new URL(location, url)
+      if (url.origin !== start.origin) return url
       continue
     }
     const next = fillIn(html, url, options)

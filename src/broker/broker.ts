@@ -9,7 +9,7 @@ import {
 } from '../credential.ts'
 import type { Requirement, Target } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
-import type { GrantFlow, TokenAnswer } from '../grant/flow.ts'
+import type { GrantAnswer, GrantFlow, TokenAnswer } from '../grant/flow.ts'
 import type { refresh } from '../grant/token-request.ts'
 import { type Process, thisProcess } from '../owner.ts'
 import { checkProvider, type Provider } from '../provider.ts'
@@ -187,23 +187,31 @@ export class TokenBroker {
     const existing = await this.#store.read(key)
     const learned = await this.#learned(route, {})
     const plan = planLogin(provider, withNeeds(requirement, learned), existing)
-    const answer = await flow.run({
-      provider,
-      ...plan,
-      account: key.account,
-      fetch: this.#fetch,
-      now: () => this.#clock.now(),
-      signal: options.signal,
-    })
-    if (answer.type === 'oauth' && answer.token.serverTime !== undefined) {
-      measureSkew(provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
-    }
-    const stored = await this.#store
-      .update(key, (current) => credentialFrom(answer, key, provider, current, this.#clock.now()))
-      .catch(async (error: unknown) => {
+    const store = async (answer: GrantAnswer): Promise<Credential | null> => {
+      if (answer.type === 'oauth' && answer.token.serverTime !== undefined) {
+        measureSkew(provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
+      }
+      try {
+        return await this.#store.update(key, (now) => credentialFrom(answer, key, provider, now, this.#clock.now()))
+      } catch (error) {
         await takeBack(answer, error, { provider, store: this.#store, fetch: this.#fetch })
         throw error
-      })
+      }
+    }
+    // Once, whoever asks first: the flow, while a browser waits to be told, or we.
+    let kept: Promise<Credential | null> | undefined
+    const keep = (answer: GrantAnswer): Promise<Credential | null> => (kept ??= store(answer))
+    const stored = await keep(
+      await flow.run({
+        provider,
+        ...plan,
+        account: key.account,
+        fetch: this.#fetch,
+        now: () => this.#clock.now(),
+        signal: options.signal,
+        keep,
+      }),
+    )
     if (stored === null) throw new TypeError('a login cannot store nothing')
     return describeCredential(stored)
   }

@@ -19,6 +19,11 @@ export interface GrantRequest {
   /** Unix milliseconds. */
   readonly now: () => number
   readonly signal: AbortSignal | undefined
+  /**
+   * Stores what the flow brings home. A flow that tells a person of success awaits it before, and rejects as it does; the
+   * others leave it to whoever runs them. A second call stores nothing more.
+   */
+  readonly keep?: (answer: GrantAnswer) => Promise<unknown>
 }
 
 /** What a token endpoint answered, validated, in our names. */

@@ -1,9 +1,12 @@
-import { AuthkeepError, isAuthkeepError } from '../errors.ts'
-import { exchangeCode, prepareAuthorization } from './authorization-code.ts'
+import { abortable } from '../abort.ts'
+import { isAuthkeepError } from '../errors.ts'
+import { exchangeCode, type PreparedAuthorization, prepareAuthorization } from './authorization-code.ts'
 import { discover } from './discovery.ts'
 import { dpopKeyFor } from './dpop.ts'
 import type { GrantAnswer, GrantFlow, GrantRequest } from './flow.ts'
+import { inTime, personMs } from './in-time.ts'
 import { failurePage, successPage } from './pages.ts'
+import { askForRedirect, type PastePrompt } from './pasted.ts'
 import { type Callback, listenForRedirect, type RedirectListener } from './redirect-listener.ts'
 
 export interface LoopbackOptions {
@@ -12,19 +15,21 @@ export interface LoopbackOptions {
    * the URL may have reached the person in another way.
    */
   readonly openBrowser?: (url: URL) => void | Promise<void>
+  /** Takes a pasted redirect at the same time, for a browser on another machine. The first of the two wins. */
+  readonly paste?: PastePrompt
   /** How long the person may take; default 5 minutes. */
   readonly timeoutMs?: number
 }
 
-const personMs = 5 * 60_000
 const exchangeMs = 20_000
 
 /**
  * Login in a browser on this machine: authorization code with PKCE, the redirect to a loopback address (RFC 8252
  * §7.3). The server is found before anything listens, one redirect is taken, and nothing listens any more when the flow
- * ends, however it ends. The browser is told of success only once the code has been exchanged.
+ * ends, however it ends. The browser is told of success only once the grant has been kept. A later login of the same
+ * client takes over a fixed port from one that still waits.
  *
- * `run` rejects with AuthkeepError `authorization_required` (`denied`, `timed_out`), `redirect_unavailable`,
+ * `run` rejects with AuthkeepError `authorization_required` (`denied`, `timed_out`, `superseded`), `redirect_unavailable`,
  * `response_invalid`, `server_rejected`, `server_unavailable`, `edge_challenge`, or with `signal.reason`.
  */
 export function loopbackFlow(options: LoopbackOptions = {}): GrantFlow {
@@ -32,33 +37,50 @@ export function loopbackFlow(options: LoopbackOptions = {}): GrantFlow {
 }
 
 async function login(request: GrantRequest, options: LoopbackOptions): Promise<GrantAnswer> {
-  const { provider, signal, fetch } = request
+  const { provider, account, signal, fetch, now } = request
   signal?.throwIfAborted()
   const metadata = await discover(provider, { fetch, signal })
-  const listener = await listenForRedirect(provider)
+  const dpopKey = await dpopKeyFor(request)
+  const listener = await listenForRedirect(provider, account)
+  const over = new AbortController()
   let callback: Callback | undefined
   try {
-    const { account, now } = request
-    const prepared = await prepareAuthorization({
-      ...request,
-      metadata,
-      redirectUri: listener.redirectUri,
-      dpopKey: await dpopKeyFor(request),
-      timeoutMs: exchangeMs,
-    })
+    const { redirectUri } = listener
+    const prepared = await prepareAuthorization({ ...request, metadata, redirectUri, dpopKey, timeoutMs: exchangeMs })
     signal?.throwIfAborted()
     show(prepared.url, options.openBrowser ?? openSystemBrowser)
-    callback = await arrival(listener, request, options.timeoutMs ?? personMs)
+    const arrivals = [listener.callback]
+    if (options.paste !== undefined) arrivals.push(pasted(prepared, options.paste, listener, over.signal))
+    callback = await inTime(Promise.race(arrivals), request, options.timeoutMs ?? personMs)
+    over.abort()
     const { parameters } = callback
     const exchange = exchangeCode({ prepared, callback: parameters, account, fetch, now, timeoutMs: exchangeMs })
-    const answer = await unlessAborted(exchange, signal)
-    await callback.reply(successPage(provider.id))
+    const answer = await abortable(exchange, signal)
+    await request.keep?.(answer)
+    await callback.reply(successPage(provider.id, account))
     return answer
   } catch (error) {
     await callback?.reply(failurePage(400, isAuthkeepError(error) ? error.message : 'The login was cancelled.'))
     throw error
   } finally {
+    over.abort()
     await listener.close()
+  }
+}
+
+/** A redirect by hand. Nothing listens any more once there is one; a prompt that fails leaves the browser its chance. */
+async function pasted(
+  prepared: PreparedAuthorization,
+  prompt: PastePrompt,
+  listener: RedirectListener,
+  signal: AbortSignal,
+): Promise<Callback> {
+  try {
+    const parameters = await askForRedirect(prepared, prompt, signal)
+    if (!signal.aborted) await listener.close()
+    return { parameters, reply: () => Promise.resolve() }
+  } catch {
+    return new Promise(() => undefined)
   }
 }
 
@@ -71,38 +93,4 @@ async function openSystemBrowser(url: URL): Promise<void> {
   const { default: open } = await import('open')
   const child = await open(url.href)
   child.once('error', () => undefined)
-}
-
-async function arrival(listener: RedirectListener, request: GrantRequest, timeoutMs: number): Promise<Callback> {
-  const { provider, account, signal } = request
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new AuthkeepError('authorization_required', { provider: provider.id, account, reason: 'timed_out' }))
-    }, timeoutMs)
-  })
-  try {
-    return await unlessAborted(Promise.race([listener.callback, late]), signal)
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-/** The promise, or `signal.reason` as soon as the signal is aborted; the work itself goes on unobserved. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work
-  const listening = new AbortController()
-  const aborted = new Promise<never>((_, reject) => {
-    const stop = (): void => {
-      // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the caller chose the reason
-      reject(signal.reason)
-    }
-    if (signal.aborted) stop()
-    else signal.addEventListener('abort', stop, { once: true, signal: listening.signal })
-  })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    listening.abort()
-  }
 }

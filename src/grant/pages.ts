@@ -7,26 +7,34 @@ export interface Page {
   readonly html: string
 }
 
-/** Shown after the code has been exchanged, not before. */
-export function successPage(provider: string): Page {
-  return page(200, 'You are logged in', `The login to ${provider} is complete.`, 'You can close this tab.')
+/** Shown after the grant has been kept, not before. */
+export function successPage(provider: string, account: string): Page {
+  const name = account === 'default' ? '' : ` as “${account}”`
+  const next = 'You can close this tab and go back to where you began.'
+  return page(200, 'You are logged in', `The login to ${provider}${name} is complete.`, next)
 }
 
 /** Shown when the login failed. Everything in it is escaped. */
 export function failurePage(status: number, message: string): Page {
-  return page(status, 'The login failed', message, 'Close this tab, and start the login again where you began it.')
+  const next = 'No earlier login has been lost. Close this tab, and start the login again where you began it.'
+  return page(status, 'The login failed', message, next)
 }
 
+/** Every colour on its ground has a contrast of 7:1 or more (WCAG 2.2, 1.4.6). */
 const style = [
-  ':root{color-scheme:light dark}',
-  'body{margin:0;min-height:100vh;display:grid;place-items:center;font:1rem/1.5 system-ui,sans-serif;background:Canvas;color:CanvasText}',
-  'main{max-width:32rem;padding:2rem}',
-  'h1{margin:0 0 1rem;font-size:1.5rem}',
+  ':root{color-scheme:light dark;--ground:#fff;--text:#1b1b1b;--good:#0b5a2a;--bad:#8f1313}',
+  '@media(prefers-color-scheme:dark){:root{--ground:#161616;--text:#f4f4f4;--good:#7ee2a8;--bad:#ffb3ad}}',
+  'body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.0625rem/1.55 system-ui,sans-serif;background:var(--ground);color:var(--text)}',
+  'main{box-sizing:border-box;max-width:34rem;padding:2rem;border-inline-start:.3rem solid var(--bad)}',
+  'main.good{border-color:var(--good)}',
+  'h1{margin:0 0 1rem;font-size:1.6rem;line-height:1.25;color:var(--bad)}',
+  '.good h1{color:var(--good)}',
   'p{margin:0 0 .75rem;overflow-wrap:anywhere}',
-  '.next{color:GrayText}',
+  'p:last-child{margin:0}',
 ].join('')
 
 function page(status: number, title: string, message: string, next: string): Page {
+  const isGood = status < 400
   const digest = createHash('sha256').update(style).digest('base64')
   return {
     status,
@@ -47,10 +55,12 @@ function page(status: number, title: string, message: string, next: string): Pag
 <style>${style}</style>
 </head>
 <body>
-<main>
-<h1>${escape(title)}</h1>
+<main${isGood ? ' class="good"' : ''} aria-labelledby="title">
+<div role="${isGood ? 'status' : 'alert'}">
+<h1 id="title"><span aria-hidden="true">${isGood ? '✓' : '✗'}</span> ${escape(title)}</h1>
 <p>${escape(message)}</p>
-<p class="next">${escape(next)}</p>
+</div>
+<p>${escape(next)}</p>
 </main>
 </body>
 </html>

@@ -1,16 +1,51 @@
-import { AuthkeepError } from '../errors.ts'
-import type { GrantFlow } from './flow.ts'
+import { randomInt } from 'node:crypto'
+import { abortable } from '../abort.ts'
+import { type Provider, redirectPorts } from '../provider.ts'
+import { exchangeCode, prepareAuthorization } from './authorization-code.ts'
+import { discover } from './discovery.ts'
+import { dpopKeyFor } from './dpop.ts'
+import type { GrantAnswer, GrantFlow, GrantRequest } from './flow.ts'
+import { inTime, personMs } from './in-time.ts'
+import { askForRedirect, type PastePrompt } from './pasted.ts'
 
 export interface PasteOptions {
-  /** Shows the authorization URL and resolves with the redirect URL that the person has pasted. */
-  readonly prompt: (url: URL) => Promise<string>
+  readonly prompt: PastePrompt
+  /** How long the person may take; default 5 minutes. */
+  readonly timeoutMs?: number
 }
 
+const exchangeMs = 20_000
+
 /**
- * Login with a browser on another machine: the person pastes the redirect URL. A later version carries it out; for now
- * `run` rejects with AuthkeepError `not_supported`.
+ * Login with a browser on another machine, over SSH for instance: the browser ends at an address of that machine where
+ * nobody listens, and the person pastes it. Nothing listens here.
+ *
+ * `run` rejects with AuthkeepError `authorization_required` (`denied`, `timed_out`), `response_invalid`,
+ * `server_rejected`, `server_unavailable`, `edge_challenge`, with whatever `prompt` throws, or with `signal.reason`.
  */
-export const pasteFlow: (options: PasteOptions) => GrantFlow = () => ({
-  name: 'paste',
-  run: () => Promise.reject(new AuthkeepError('not_supported', { feature: 'the pasted redirect flow' })),
-})
+export function pasteFlow(options: PasteOptions): GrantFlow {
+  return { name: 'paste', run: (request) => login(request, options) }
+}
+
+async function login(request: GrantRequest, { prompt, timeoutMs = personMs }: PasteOptions): Promise<GrantAnswer> {
+  const { provider, account, fetch, now, signal } = request
+  signal?.throwIfAborted()
+  const metadata = await discover(provider, { fetch, signal })
+  const dpopKey = await dpopKeyFor(request)
+  const redirectUri = redirectUriOf(provider)
+  const prepared = await prepareAuthorization({ ...request, metadata, redirectUri, dpopKey, timeoutMs: exchangeMs })
+  const over = new AbortController()
+  try {
+    const callback = await inTime(askForRedirect(prepared, prompt, over.signal), request, timeoutMs)
+    return await abortable(exchangeCode({ prepared, callback, account, fetch, now, timeoutMs: exchangeMs }), signal)
+  } finally {
+    over.abort()
+  }
+}
+
+/** Where the server may choose any port (RFC 8252 §7.3), one that hardly anybody listens on. */
+function redirectUriOf(provider: Provider): string {
+  const { host = '127.0.0.1', path = '/callback' } = provider.redirect ?? {}
+  const port = redirectPorts(provider).find((declared) => declared !== 0) ?? randomInt(49_152, 65_536)
+  return `http://${host}:${port}${path}`
+}

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { AuthkeepError, errnoOf } from '../errors.ts'
 import { type Provider, redirectPorts } from '../provider.ts'
@@ -13,7 +14,10 @@ export interface Callback {
 /** Something on this machine that waits for one redirect (RFC 8252 §7.3). */
 export interface RedirectListener {
   readonly redirectUri: string
-  /** Rejects with AuthkeepError `response_invalid` when the redirect came to another host name. */
+  /**
+   * Rejects with AuthkeepError `response_invalid` when the redirect came to another host name, and with
+   * `authorization_required` (`superseded`) when a later login has taken the port.
+   */
   readonly callback: Promise<Callback>
   /** Ends every connection; nothing listens any more when it resolves. */
   close(): Promise<void>
@@ -24,9 +28,12 @@ export interface RedirectListener {
  * Only a GET of exactly the callback path is the redirect, and only the first one: a page that names another host
  * than the redirect URI (DNS rebinding) ends the login.
  *
+ * A fixed port that another login of the same client holds is asked for, whatever process that is in: whoever logs in
+ * anew has given up on the earlier one. A login whose redirect has come is not disturbed.
+ *
  * @throws AuthkeepError `redirect_unavailable` when no port is free
  */
-export async function listenForRedirect(provider: Provider): Promise<RedirectListener> {
+export async function listenForRedirect(provider: Provider, account: string): Promise<RedirectListener> {
   const { host = '127.0.0.1', path = '/callback' } = provider.redirect ?? {}
   let arrived: (callback: Callback) => void = () => undefined
   let refuse: (error: Error) => void = () => undefined
@@ -38,10 +45,25 @@ export async function listenForRedirect(provider: Provider): Promise<RedirectLis
   const listening: { at?: URL } = {}
   let taken = false
 
+  const own = cancelToken(provider)
+  const superseded = (response: ServerResponse): void => {
+    taken = true
+    // Before the answer, so that whoever gets it finds the port free.
+    for (const server of bound.servers) server.close()
+    const reason = 'superseded'
+    const error = new AuthkeepError('authorization_required', { provider: provider.id, account, reason })
+    void send(response, { status: 204, headers: { Connection: 'close' }, html: '' }).then(() => refuse(error))
+  }
+
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     const expected = listening.at
     if (expected === undefined) return void send(response, failurePage(503, 'Nothing is expected here yet.'))
     const target = new URL(request.url ?? '/', expected.origin)
+    // A page in a browser cannot send this header to another origin without being asked about it first.
+    if (!taken && request.headers[cancelHeader] === own && request.headers.host === expected.host) {
+      superseded(response)
+      return
+    }
     if (target.pathname !== expected.pathname) return void send(response, failurePage(404, 'There is nothing here.'))
     if (request.method !== 'GET') {
       return void send(
@@ -60,7 +82,8 @@ export async function listenForRedirect(provider: Provider): Promise<RedirectLis
     arrived({ parameters: target.searchParams, reply: (page) => send(response, page) })
   }
 
-  const { port, servers } = await bind(provider, host, answer)
+  const bound = await bind(provider, host, answer)
+  const { port, servers } = bound
   const redirectUri = `http://${host}:${port}${path}`
   listening.at = new URL(redirectUri)
   return {
@@ -81,6 +104,7 @@ interface Bound {
 
 async function bind(provider: Provider, host: string, answer: Handler): Promise<Bound> {
   const ports = redirectPorts(provider)
+  const asked = new Set<number>()
   let errno = 'EADDRINUSE'
   for (const port of ports) {
     // An ephemeral port is chosen for one address; where the name has two, the other may be taken: choose again.
@@ -89,19 +113,58 @@ async function bind(provider: Provider, host: string, answer: Handler): Promise<
         return await bindPort(port, host, answer)
       } catch (error) {
         errno = errnoOf(error) ?? 'unknown'
+        // Once: whoever has made room and is there again does not go away.
+        if (port !== 0 && errno === 'EADDRINUSE' && !asked.has(port) && (await takeOver(port, host, provider)))
+          attempt++
+        asked.add(port)
       }
     }
   }
   throw new AuthkeepError('redirect_unavailable', { provider: provider.id, ports, errno })
 }
 
+const cancelHeader = 'authkeep-cancel'
+const cancelMs = 1000
+
+/** Names the client that a login is of, so that no other client's is ended. */
+function cancelToken({ issuer, client }: Provider): string {
+  return createHash('sha256')
+    .update(JSON.stringify([issuer, client.id]))
+    .digest('base64url')
+}
+
+/** Asks whoever listens on the port to end their login. Resolves with whether the port has been left to us. */
+async function takeOver(port: number, host: string, provider: Provider): Promise<boolean> {
+  const { request } = await import('node:http')
+  return new Promise((resolve) => {
+    const headers = { host: `${host}:${port}`, [cancelHeader]: cancelToken(provider) }
+    const [address] = addressesOf(host)
+    const asking = request({ host: address, port, method: 'POST', path: '/', headers, timeout: cancelMs, agent: false })
+    asking.once('response', (response) => {
+      response.resume()
+      resolve(response.statusCode === 204)
+    })
+    asking.once('timeout', () => asking.destroy())
+    asking.once('error', () => resolve(false))
+    asking.once('close', () => resolve(false))
+    asking.end()
+  })
+}
+
+/** RFC 8252 §7.3, §8.3: the name may mean either address, so both have to be ours. */
+function addressesOf(host: string): readonly [string, ...string[]] {
+  if (host === '[::1]') return ['::1']
+  return host === 'localhost' ? ['127.0.0.1', '::1'] : ['127.0.0.1']
+}
+
 async function bindPort(port: number, host: string, answer: Handler): Promise<Bound> {
-  const first = await listen(port, '127.0.0.1', answer)
-  const address = first.address()
-  const chosen = typeof address === 'object' && address !== null ? address.port : port
-  if (host !== 'localhost') return { port: chosen, servers: [first] }
+  const [address, other] = addressesOf(host)
+  const first = await listen(port, address, answer)
+  const at = first.address()
+  const chosen = typeof at === 'object' && at !== null ? at.port : port
+  if (other === undefined) return { port: chosen, servers: [first] }
   try {
-    return { port: chosen, servers: [first, await listen(chosen, '::1', answer)] }
+    return { port: chosen, servers: [first, await listen(chosen, other, answer)] }
   } catch (error) {
     // Without IPv6 the name means 127.0.0.1 only. Somebody else's ::1 would get our redirect: not this port.
     if (errnoOf(error) !== 'EADDRINUSE') return { port: chosen, servers: [first] }

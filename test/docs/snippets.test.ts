@@ -274,7 +274,7 @@ describe('the changelog', () => {
     const [, list = ''] = /^Throws `not_supported`:\n\n((?:- .*\n)+)/m.exec(text('CHANGELOG.md')) ?? []
     // The types of tokens that cannot be sent are not a sentence in the source.
     const listed = [...list.matchAll(/^- .*: ([^`\n]+)$/gm)].map(([, feature = '']) => feature)
-    expect(thrown.length).toBeGreaterThan(0)
+    expect(list).not.toBe('')
     expect(listed.sort()).toEqual(thrown.sort())
   })
 })

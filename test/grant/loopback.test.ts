@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type AuthorizationServer, startAuthorizationServer } from '../../examples/server/authorization-server.ts'
 import { demoProvider } from '../../examples/server/demo-provider.ts'
 import { completeLogin, type FinalPage, type RobotOptions } from '../../examples/server/robot.ts'
+import { AuthkeepError } from '../../src/errors.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
 import type { Provider } from '../../src/provider.ts'
 import { expectNoSecret, grantRequest, nobody, oauth, rejection } from './setup.ts'
@@ -336,6 +337,29 @@ describe('the redirect address', () => {
   })
 })
 
+it('tells the browser of success only after the grant has been kept', async () => {
+  const { openBrowser, page } = robot()
+  let shown = false
+  void page.then(() => {
+    shown = true
+  })
+  const keep = async (): Promise<void> => {
+    await fetch(`${server.origin}/.well-known/openid-configuration`)
+    expect(shown).toBe(false)
+  }
+  await loopbackFlow({ openBrowser }).run(grantRequest(provider, { keep }))
+  expect((await page).html).toContain('You are logged in')
+})
+
+it('tells the browser of a failure where the grant could not be kept', async () => {
+  const { openBrowser, page } = robot()
+  const full = new AuthkeepError('store_failed', { path: '/a/b', operation: 'write', errno: 'ENOSPC', unspent: true })
+  const keep = (): Promise<void> => Promise.reject(full)
+  expect(await rejection(loopbackFlow({ openBrowser }).run(grantRequest(provider, { keep })))).toBe(full)
+  expect((await page).html).toContain('The login failed')
+  expect((await page).html).toContain('ENOSPC')
+})
+
 it('takes one redirect only, also while its code is being exchanged', async () => {
   const { openBrowser, url } = robot()
   let again: number | undefined
@@ -348,7 +372,7 @@ it('takes one redirect only, also while its code is being exchanged', async () =
 })
 
 async function squat(): Promise<{ port: number; leave: () => Promise<void> }> {
-  const squatter = createServer()
+  const squatter = createServer((_request, response) => void response.writeHead(404).end())
   await new Promise<void>((resolve) => squatter.listen(0, '127.0.0.1', resolve))
   return {
     port: (squatter.address() as AddressInfo).port,

@@ -7,7 +7,6 @@ import { Secret } from '../../src/credential.ts'
 import { apiKeyFlow } from '../../src/grant/api-key.ts'
 import { discover } from '../../src/grant/discovery.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
-import { pasteFlow } from '../../src/grant/paste.ts'
 import { revokeToken } from '../../src/grant/revoke.ts'
 import type { AuthorizationServerMetadata, Provider } from '../../src/provider.ts'
 import { grantRequest, json, nobody, oauth, rejection, stub } from './setup.ts'
@@ -26,13 +25,6 @@ describe('an API key', () => {
     expect(await rejection(apiKeyFlow({ key: () => ' ' }).run(grantRequest(acme)))).toBeInstanceOf(TypeError)
   })
 })
-
-it.each([pasteFlow({ prompt: () => Promise.resolve('') })])(
-  'the $name flow says that it is for a later version',
-  async (flow) => {
-    expect(await rejection(flow.run(grantRequest(acme)))).toMatchObject({ code: 'not_supported' })
-  },
-)
 
 describe('revocation', () => {
   let server: AuthorizationServer
