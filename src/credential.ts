@@ -14,6 +14,12 @@ export interface CredentialKey {
 /** How we know a scope set: the server said so, it is read from the token, it was looked up, or RFC 6749 §5.1 lets us assume it. */
 export type Evidence = 'response' | 'introspection' | 'jwt' | 'assumed'
 
+/** How a client obtains a token without a person (RFC 6749 §4.4). */
+export interface Reissue {
+  /** Extra parameters of the token request; nothing secret. */
+  readonly parameters?: Readonly<Record<string, string>>
+}
+
 /** What a person (or a client) has granted: the long-lived part of an OAuth credential. */
 export interface Grant {
   readonly scopes: readonly string[]
@@ -21,6 +27,8 @@ export interface Grant {
   /** RFC 8707 resources that the grant covers. */
   readonly resources: readonly string[]
   readonly refreshToken: Secret | null
+  /** The client obtains tokens by itself; there is nothing to refresh, and nothing to lose. */
+  readonly reissue?: Reissue
   /** Unix milliseconds, or null where the server sets no limit that we know of. */
   readonly refreshExpiresAt: number | null
   /** Counts refresh tokens of this entry; for people only. */

@@ -99,6 +99,7 @@ function oauthCredential(
         evidence: answer.evidence,
         resources: answer.resources,
         refreshToken,
+        ...(answer.reissue === undefined ? {} : { reissue: answer.reissue }),
         refreshExpiresAt: token.refreshExpiresAt,
         generation: (before?.grant.generation ?? 0) + 1,
         obtainedAt: now,

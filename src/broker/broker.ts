@@ -448,6 +448,7 @@ export class TokenBroker {
     const refresher = await this.#loadRefresher()
     let served: TokenAnswer | undefined
     let hasWaited = false
+    let hasExchanged = false
     for (;;) {
       let looked: Credential | null = null
       try {
@@ -464,12 +465,16 @@ export class TokenBroker {
           if (token !== null) return token
           throw decision.error
         }
-        if (credential.type !== 'oauth' || decision.action === 'exchange' || decision.action === 'reissue') {
-          throw new TypeError('nothing to refresh')
-        }
-        // Only while it is what is stored: an entry that has been changed since deserves another look.
-        if (served !== undefined && carries(credential, served)) {
+        if (credential.type !== 'oauth') throw new TypeError('nothing to refresh')
+        // Only while it is what is stored: an entry that has been changed since deserves another look. What a refresh
+        // has brought may still be exchanged.
+        if (served !== undefined && carries(credential, served) && (decision.action !== 'exchange' || hasExchanged)) {
           throw this.#notServed(credential, requirement, served.scopes, moment)
+        }
+        if (decision.action === 'exchange' || decision.action === 'reissue') {
+          hasExchanged = true
+          served = await refresher.obtain(credential, decision, provider)
+          continue
         }
         const verdict = refresher.judge(credential, provider)
         this.#assertOpen()
@@ -510,7 +515,7 @@ export class TokenBroker {
   /** While a token lives, a refresh that failed is not the caller's problem. */
   #stillLiving(credential: Credential, { route, options, startedAt }: Flight): BrokeredToken | null {
     const moment = this.#moment(route.provider, { ...options, minTtlMs: 0 }, startedAt, credential)
-    const decision = decide(credential, route.requirement, moment)
+    const decision = decide(credential, route.requirement, { ...moment, isFallback: true })
     return decision.action === 'use' ? this.#present(decision.token, credential, route) : null
   }
 

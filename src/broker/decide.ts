@@ -21,6 +21,8 @@ export interface Moment {
   readonly leeway: number
   /** Whether a token may do more than is required; default true. */
   readonly allowWider?: boolean
+  /** Something better has failed: a token that can do more is as good as there is, where that is allowed. */
+  readonly isFallback?: boolean
   /** What the server was seen to do with a narrower scope; default what the provider declares. */
   readonly narrowing?: Narrowing
 }
@@ -48,12 +50,27 @@ export interface RefreshPlan {
   readonly forcedBy: string | null
 }
 
+/** A token of the grant is exchanged for one that can do less (RFC 8693); it stays as it is. */
+export interface ExchangePlan {
+  readonly action: 'exchange'
+  readonly subject: Secret
+  readonly scopes: readonly string[]
+  readonly resource: string | null
+}
+
+/** The client asks for a token by itself (RFC 6749 §4.4): nothing is spent. */
+export interface ReissuePlan {
+  readonly action: 'reissue'
+  readonly scopes: readonly string[]
+  readonly resource: string | null
+}
+
 export type Decision =
   /** `renew`: the token nears its end, and this would bring its successor; nobody has to wait for it. */
   | { readonly action: 'use'; readonly token: Usable; readonly renew: RefreshPlan | null }
   | RefreshPlan
-  | { readonly action: 'exchange' }
-  | { readonly action: 'reissue' }
+  | ExchangePlan
+  | ReissuePlan
   | { readonly action: 'authorize'; readonly error: AuthkeepError }
 
 /**
@@ -66,6 +83,8 @@ export function decide(credential: Credential, requirement: Requirement, moment:
   const token = usableToken(credential, requirement, moment)
   if (token !== null) return { action: 'use', token, renew: renewal(credential, token, requirement, moment) }
   if (credential.type === 'oauth') {
+    const exchange = decideExchange(credential, requirement, moment)
+    if (exchange !== null) return exchange
     const plan = decideRefresh(credential, requirement, moment)
     return plan.action === 'refresh' ? unlessForcedLately(plan, credential, requirement, moment) : plan
   }
@@ -114,8 +133,24 @@ function usableToken(credential: Credential, requirement: Requirement, moment: M
 
 function isFit(token: Usable, credential: OAuthCredential, requirement: Requirement, moment: Moment): boolean {
   if (isForAnother(token.secret, requirement.audience)) return false
-  if (moment.allowWider === false && isWider(token.scopes, requirement, moment)) return false
+  const isStrict = moment.allowWider === false || offersExchange(credential, moment)
+  if (isStrict && isWider(token.scopes, requirement, moment)) return false
   return isLoginEnough(credential, token.secret, requirement, moment.now)
+}
+
+/** Whether a narrower token is to be had for a wider one, and not at a refresh or by asking. */
+function offersExchange({ grant }: OAuthCredential, { provider, narrowing, isFallback }: Moment): boolean {
+  if (provider.tokenExchange !== true || isFallback === true || grant.reissue !== undefined) return false
+  return (narrowing ?? provider.refresh?.narrowing) !== 'honoured'
+}
+
+function decideExchange(credential: OAuthCredential, requirement: Requirement, moment: Moment): ExchangePlan | null {
+  const { issuer, clientId } = credential
+  if (!offersExchange(credential, moment)) return null
+  if (issuer !== moment.provider.issuer || clientId !== moment.provider.client.id) return null
+  const subject = usableToken(credential, requirement, { ...moment, allowWider: true, isFallback: true })
+  const { scopes, resource } = requirement
+  return subject === null ? null : { action: 'exchange', subject: subject.secret, scopes, resource }
 }
 
 /** Whoever names no scope has not said what would be too much. */
@@ -131,6 +166,8 @@ function isBetter(a: Usable, b: Usable): boolean {
 
 function renewal(credential: Credential, token: Usable, requirement: Requirement, moment: Moment): RefreshPlan | null {
   if (credential.type !== 'oauth' || livesLonger(token, softMargin(token, moment), moment.now)) return null
+  // A refresh brings the wide token only.
+  if (offersExchange(credential, moment)) return null
   const decision = decideRefresh(credential, requirement, moment)
   return decision.action === 'refresh' ? decision : null
 }
@@ -171,6 +208,9 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
   if (!isLoginEnough(credential, latest, requirement, moment.now)) {
     return authorize(stepUpRequired(credential, requirement))
   }
+  if (grant.reissue !== undefined && grant.refreshToken === null) {
+    return { action: 'reissue', scopes: requirement.scopes.length > 0 ? requirement.scopes : grant.scopes, resource }
+  }
   if (grant.refreshToken === null) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'no_refresh_token' }))
   }
@@ -186,7 +226,8 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
     return authorize(new AuthkeepError('refresh_interrupted', { ...who, since: grant.doubtSince ?? 0, stage }))
   }
   const plan = narrowed(credential, requirement, moment)
-  if (plan.scopes === null && moment.allowWider === false && isWider(grant.scopes, requirement, moment)) {
+  const isRefused = moment.allowWider === false && !offersExchange(credential, moment)
+  if (plan.scopes === null && isRefused && isWider(grant.scopes, requirement, moment)) {
     return authorize(scopeTooWide(credential, requirement, grant.scopes, moment))
   }
   return { action: 'refresh', ...plan, resource, isReplay: state === 'in_doubt', forcedBy: null }

@@ -9,10 +9,13 @@ import {
   Secret,
 } from '../credential.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { requestClientCredentials } from '../grant/client-credentials.ts'
 import { discover } from '../grant/discovery.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { introspectScopes } from '../grant/introspection.ts'
 import { type RevocationOutcome, revokeToken } from '../grant/revoke.ts'
+import { tokenError } from '../grant/token-error.ts'
+import { exchangeToken } from '../grant/token-exchange.ts'
 import { type RefreshOutcome, refresh } from '../grant/token-request.ts'
 import { type Process, thisProcess } from '../owner.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
@@ -34,7 +37,7 @@ import {
   withToken,
 } from './changes.ts'
 import type { Clock } from './clock.ts'
-import type { RefreshPlan } from './decide.ts'
+import type { ExchangePlan, RefreshPlan, ReissuePlan } from './decide.ts'
 import { publish, type RefreshEvent } from './events.ts'
 import { holdExit } from './hold-exit.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
@@ -197,6 +200,28 @@ export class Refresher {
       // A successor that is only in memory is still work of this lease: nobody here may take it for abandoned.
       if (!this.#unsaved.has(keyName(seen))) underWay.delete(lease.id)
     }
+  }
+
+  /**
+   * A token that costs nothing: for the client itself, or for another token, which stays as it is. No lease, because
+   * asking twice does no harm.
+   *
+   * @throws AuthkeepError `server_unavailable`, `server_rejected`, `response_invalid`, store errors
+   */
+  async obtain(seen: OAuthCredential, plan: ExchangePlan | ReissuePlan, provider: Provider): Promise<TokenAnswer> {
+    const metadata = await this.#discover(provider)
+    const { scopes, resource } = plan
+    const { httpTimeoutMs: timeoutMs } = this.#timing
+    const common = { provider, metadata, scopes, resource, dpopKey: seen.dpopKey, fetch: this.#fetch, timeoutMs }
+    const now = (): number => this.#clock.now()
+    const outcome =
+      plan.action === 'exchange'
+        ? await exchangeToken({ ...common, now, subjectToken: plan.subject })
+        : await requestClientCredentials({ ...common, ...seen.grant.reissue, now })
+    if (outcome.kind !== 'served') throw tokenError({ provider, metadata }, outcome)
+    const { answer } = outcome
+    await this.#change(seen, (current) => (isSameLogin(current, seen) ? withToken(current, answer, now()) : undefined))
+    return answer
   }
 
   /**

@@ -59,5 +59,6 @@ async function obtain(request: GrantRequest, { parameters }: ClientCredentialsOp
   if (outcome.kind !== 'served') throw tokenError({ provider, metadata }, outcome)
   const { answer: token } = outcome
   const granted = await grantedScopes(token, { ...request, metadata, timeoutMs })
-  return { type: 'oauth', ...granted, resources, token, ...(dpopKey === undefined ? {} : { dpopKey }) }
+  const again = { reissue: extra }
+  return { type: 'oauth', ...granted, resources, token, ...again, ...(dpopKey === undefined ? {} : { dpopKey }) }
 }

@@ -1,4 +1,4 @@
-import type { Evidence, Secret } from '../credential.ts'
+import type { Evidence, Reissue, Secret } from '../credential.ts'
 import type { Provider } from '../provider.ts'
 import type { DpopKey } from './dpop.ts'
 
@@ -55,6 +55,8 @@ export type GrantAnswer =
       readonly evidence: Evidence
       readonly resources: readonly string[]
       readonly token: TokenAnswer
+      /** The client obtains such a token by itself, whenever it wants one (RFC 6749 §4.4). */
+      readonly reissue?: Reissue
       /** Proven with every request that was made: what is bound to it, refresh token included, is useless without it. */
       readonly dpopKey?: DpopKey
     }

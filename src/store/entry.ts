@@ -1,4 +1,4 @@
-import type { Grant, Lease, OAuthCredential, Owner, Refreshed, StoredToken } from '../credential.ts'
+import type { Grant, Lease, OAuthCredential, Owner, Refreshed, Reissue, StoredToken } from '../credential.ts'
 import { type Credential, type CredentialKey, type DpopKey, type Json, type JsonObject, Secret } from '../credential.ts'
 
 /** Thrown by `decodeEntry`; says which member breaks which rule, and never what its value is. */
@@ -70,6 +70,7 @@ function decodeGrant(raw: JsonObject): Grant {
   const predecessor = read.optionalString('predecessor')
   const refreshed = read.optionalObject('refreshed')
   const spare = read.optionalObject('spare')
+  const reissue = read.optionalObject('reissue')
   return {
     scopes: read.strings('scopes'),
     evidence: read.oneOf('evidence', ['response', 'introspection', 'jwt', 'assumed'], 'assumed'),
@@ -85,6 +86,7 @@ function decodeGrant(raw: JsonObject): Grant {
     ...(predecessor === undefined ? {} : { predecessor }),
     ...(refreshed === undefined ? {} : { refreshed: decodeRefreshed(refreshed) }),
     ...(spare === undefined ? {} : { spare: decodeSpare(spare) }),
+    ...(reissue === undefined ? {} : { reissue: decodeReissue(reissue) }),
   }
 }
 
@@ -97,6 +99,13 @@ function decodeRefreshed(raw: JsonObject): Refreshed {
 function decodeDpopKey(raw: JsonObject): DpopKey {
   const read = reader(raw, 'dpopKey.')
   return { privateJwk: new Secret(read.string('privateJwk')), jkt: read.string('jkt') }
+}
+
+function decodeReissue(raw: JsonObject): Reissue {
+  const parameters = reader(raw, 'grant.reissue.').optionalObject('parameters')
+  if (parameters === undefined) return {}
+  const read = reader(parameters, 'grant.reissue.parameters.')
+  return { parameters: Object.fromEntries(Object.keys(parameters).map((name) => [name, read.string(name)])) }
 }
 
 function decodeSpare(raw: JsonObject): NonNullable<Grant['spare']> {
@@ -165,7 +174,7 @@ export function encodeEntry(credential: Credential, previous: JsonObject | null)
 
 const grantMembers: ReadonlySet<string> = new Set([
   ...['scopes', 'evidence', 'resources', 'refreshToken', 'refreshExpiresAt', 'generation', 'obtainedAt'],
-  ...['state', 'stateFor', 'doubtSince', 'replays', 'predecessor', 'refreshed', 'spare'],
+  ...['state', 'stateFor', 'doubtSince', 'replays', 'predecessor', 'refreshed', 'spare', 'reissue'],
 ])
 const tokenMembers: ReadonlySet<string> = new Set([
   ...['accessToken', 'tokenType', 'scopes', 'resource', 'expiresAt', 'obtainedAt', 'evidence'],
