@@ -26,6 +26,11 @@ export const two: readonly Setting[] = each('two', [[[plain]], [[plain]]])
 export const twoResources: readonly Setting[] = each('two resources', [[[x]], [[y]]])
 /** Two processes that want two tokens each. */
 export const twoEach: readonly Setting[] = each('two each', [[[x, y]], [[y, x]]])
+/** Two processes whose token is renewed behind their backs. */
+export const aging: readonly Setting[] = each('aging', [[[plain, x]], [[plain, again]]]).map((setting) => ({
+  ...setting,
+  aging: true,
+}))
 /** Four processes with several callers each, one after the other and side by side. */
 export const four: readonly Setting[] = [
   ...each('four', [[[plain, again]], [[plain]], [[plain, x]], [[x], [plain]]]),
@@ -33,4 +38,4 @@ export const four: readonly Setting[] = [
   ...each('two, twice', [[[plain, again]], [[plain, again]]]),
 ]
 
-export const all: readonly Setting[] = [...two, ...twoResources, ...twoEach, ...four]
+export const all: readonly Setting[] = [...two, ...twoResources, ...twoEach, ...aging, ...four]

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest'
 import { Exploration, exhaust, report } from './explore.ts'
 import { load } from './load.ts'
-import { all, two, twoEach, twoResources } from './settings.ts'
+import { aging, all, two, twoEach, twoResources } from './settings.ts'
 
 /*
  * Two processes that want the same token: every schedule with at most two interferences, each a step of the other one
  * out of turn, time that passes too early, a death, a stop, a fault of the store, the network or the server, or a login;
  * and, for the first setting, every mere order of steps with at most four. Where they want different tokens, so that each refreshes, with at most
- * one: those schedules are longer. `world.ts` says what a step is and `rules.ts` what must hold.
+ * one: those schedules are longer. So where a token is renewed in the background. `world.ts` says what a step is and `rules.ts` what must hold.
  *
  * The grant is met at its seam (`grant.ts`), because openid-client would take most of the time; `http.test.ts` goes
  * through it.
@@ -22,7 +22,7 @@ test.each(two)('$name: every rule holds', { timeout: 600_000 }, async (setting) 
   expect(await report(Broker, found, all)).toBe('')
 })
 
-test.each([...twoResources, ...twoEach])('$name: every rule holds', { timeout: 600_000 }, async (setting) => {
+test.each([...twoResources, ...twoEach, ...aging])('$name: every rule holds', { timeout: 600_000 }, async (setting) => {
   await exhaust(Broker, setting, 1, { found })
   expect(await report(Broker, found, all)).toBe('')
 })

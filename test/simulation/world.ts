@@ -32,6 +32,8 @@ export interface Setting {
   readonly proof: boolean
   /** Per broker: lanes that run side by side, each a row of requests. */
   readonly brokers: readonly (readonly (readonly Wish[])[])[]
+  /** The stored token still lives, and nears its end. */
+  readonly aging?: boolean
   /** Where the broker talks HTTP through openid-client, instead of meeting the grant at its seam. */
   readonly http?: boolean
 }
@@ -160,7 +162,7 @@ class World {
     }
     this.#server = new Server(setting.rotation)
     this.#rules = new Rules(setting, this.#timing, this.#server, this.#players)
-    const value = this.#loggedIn(-hour)
+    const value = this.#loggedIn(setting.aging === true ? hour / 60 : -hour)
     this.#entries.set(entryName, { value, revision: '0' })
     this.#rules.committed(null, null, value, this.#now)
   }
@@ -193,7 +195,7 @@ class World {
   #loggedIn(lifeMs: number): JsonObject {
     const token = (resource: string | null): JsonObject => ({
       ...{ accessToken: `login ${this.#revision} ${resource}`, tokenType: 'Bearer', scopes: ['a'], resource },
-      ...{ expiresAt: this.#now + lifeMs, obtainedAt: this.#now, evidence: 'response' },
+      ...{ expiresAt: this.#now + lifeMs, obtainedAt: this.#now + lifeMs - hour, evidence: 'response' },
     })
     return {
       ...{ type: 'oauth', provider: 'acme', account: 'default', issuer, clientId: 'cli', subject: 'me' },
