@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { inDoubt, keeps, withSuccessor, withToken } from '../../src/broker/changes.ts'
-import { claimLease, judgeLease, type LeaseView } from '../../src/broker/lease.ts'
+import { systemClock } from '../../src/broker/clock.ts'
+import { claimLease, judgeLease, LeaseClock, type LeaseView } from '../../src/broker/lease.ts'
 import { fingerprint, type Grant, type Lease, type OAuthCredential, Secret } from '../../src/credential.ts'
 import { thisOwner } from '../../src/owner.ts'
 import type { Provider } from '../../src/provider.ts'
@@ -65,6 +66,18 @@ describe('a lease', () => {
     const long = credential({ refreshToken: new Secret('x'.repeat(5_000)) })
     expect(claimLease(long, thisOwner(), 0, 1).padding?.length).toBeGreaterThanOrEqual(10_000)
   })
+})
+
+test.each([
+  ['the machine slept: the monotonic clock stood still', 100, 31_000],
+  ['the wall clock was set back', 31_000, -3_600_000],
+])('how long a lease has been held is what the clock says that went further: %s', (_, monotonicMs, wallMs) => {
+  let [monotonic, wall] = [5_000, 1_800_000_000_000]
+  const clock = new LeaseClock({ ...systemClock(() => wall), monotonic: () => monotonic })
+  expect(clock.elapsedMs()).toBe(0)
+  monotonic += monotonicMs
+  wall += wallMs
+  expect(clock.elapsedMs()).toBe(31_000)
 })
 
 describe('a successor', () => {
