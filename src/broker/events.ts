@@ -4,9 +4,10 @@ import { channel } from 'node:diagnostics_channel'
  * What a broker says of its refreshes, on the channel `authkeep` of `node:diagnostics_channel`. Nothing in here is
  * secret: a refresh token is named by its fingerprint.
  *
- * One refresh is `claimed`, `sent`, then `stored` if it brought a successor, and ends as one of `served`; `unspent`
- * (given back, nothing has changed); `ambiguous` (the refresh token may have been spent); `refused` (it is dead);
- * `invalid` (the answer cannot be trusted). `overtaken`: somebody else has changed the entry, and nothing was sent.
+ * One refresh is `claimed`, `sent`, then `stored` if it brought a successor (`revoked`, where the entry is gone and the
+ * successor of no use), and ends as one of `served`; `unspent` (given back, nothing has changed); `ambiguous` (the refresh
+ * token may have been spent); `refused` (it is dead); `invalid` (the answer cannot be trusted). `overtaken`: somebody else
+ * has changed the entry, and nothing was sent.
  * `adopted`: a token was taken that another process fetched meanwhile. `rolled_back`: a spent refresh token has come back.
  */
 export interface RefreshEvent {
@@ -14,6 +15,7 @@ export interface RefreshEvent {
     | 'claimed'
     | 'sent'
     | 'stored'
+    | 'revoked'
     | 'served'
     | 'unspent'
     | 'ambiguous'
@@ -29,7 +31,7 @@ export interface RefreshEvent {
   readonly generation: number
   /** Fingerprint of the refresh token that this is about. */
   readonly token: string | null
-  /** Fingerprint of the refresh token that takes its place, for `stored`, and for `rolled_back` where one was found. */
+  /** Fingerprint of the refresh token that takes its place, for `stored` and `revoked`, and for `rolled_back` where one was found. */
   readonly successor?: string
   /** What went wrong, in a word or an error code. */
   readonly cause?: string

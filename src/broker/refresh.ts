@@ -430,7 +430,7 @@ export class Refresher {
         const next = withSuccessor(current, { ...refresh, successor, at })
         return keepsLease || next?.lease?.id !== lease.id ? next : { ...next, lease: null }
       })
-      this.tell('stored', seen, { successor: fingerprint(successor) })
+      this.tell(keeps(stored, successor) ? 'stored' : 'revoked', seen, { successor: fingerprint(successor) })
       // The token that a probe sent survives.
       if (!refresh.isProbe) await this.#noteSpent(seen, spent, at)
       // Logged out meanwhile, or somebody else logged in: a token that nobody will ever use must not stay valid.

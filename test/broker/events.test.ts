@@ -51,3 +51,15 @@ test('whoever waited for another one says that it took that one’s token', asyn
   const others = types().filter((type) => type !== 'overtaken')
   expect(others.sort()).toEqual(['adopted', 'claimed', 'sent', 'served', 'stored'])
 })
+
+test('a successor that finds no place, because somebody has logged out, is said to be revoked', async () => {
+  const broker = stage.newBroker({
+    async fetch(input, init) {
+      const response = await fetch(input, init)
+      if (new Request(input, init).url.endsWith('/token')) await stage.store.update(key, () => null)
+      return response
+    },
+  })
+  await expect(broker.getToken(stage.urls.files)).rejects.toMatchObject({ code: 'authorization_required' })
+  expect(types().slice(0, 3)).toEqual(['claimed', 'sent', 'revoked'])
+})
