@@ -395,8 +395,20 @@ export class TokenBroker {
     account: string | undefined,
   ): Promise<[readonly Route[], readonly CredentialInfo[]]> {
     const routes = routesTo(target, this.#providers, account)
-    const providers = new Set(routes.map(({ provider }) => provider.id))
-    const infos = await Promise.all([...providers].map((provider) => this.#store.list({ provider })))
+    const infos = await Promise.all(
+      routes.map(async ({ provider: { id }, account: named }) => {
+        if (named === undefined) return this.#store.list({ provider: id })
+        try {
+          // One look, however many accounts there are.
+          const credential = await this.#store.read({ provider: id, account: named })
+          return credential === null ? [] : [describeCredential(credential)]
+        } catch (error) {
+          // An entry that cannot be read is a candidate as well, after those that can.
+          if (!isAuthkeepError(error, 'store_corrupt')) throw error
+          return this.#store.list({ provider: id })
+        }
+      }),
+    )
     return [routes, infos.flat()]
   }
 

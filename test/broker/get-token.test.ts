@@ -1,7 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { TokenBroker } from '../../src/broker/broker.ts'
+import { Secret } from '../../src/credential.ts'
 import { AuthkeepError } from '../../src/errors.ts'
+import { memoryBackend } from '../../src/store/backend.ts'
+import { CredentialStore } from '../../src/store/store.ts'
 import { key, type Stage, setStage } from './stage.ts'
 
 describe('a broker after one login', () => {
@@ -160,6 +164,29 @@ describe('a broker after one login', () => {
       resource: filesOf(stage),
     })
     expect(token.account).toBe('default')
+  })
+
+  test('an account that is named is found without a look at the others', async () => {
+    const backend = memoryBackend()
+    const store = new CredentialStore(backend)
+    const accounts = Array.from({ length: 500 }, (_, n) => ({ provider: 'demo', account: `a-${n}` }))
+    const names = accounts.map(({ account }) => `demo:${account}`)
+    await store.updateAll(
+      accounts,
+      () =>
+        new Map(
+          accounts.map((one, n) => [
+            names[n] ?? '',
+            { type: 'token', ...one, token: new Secret(`t-${n}`), expiresAt: null } as const,
+          ]),
+        ),
+    )
+    let reads = 0
+    const counting = { ...backend, read: (name: string) => (reads++, backend.read(name)) }
+    const broker = new TokenBroker({ store: new CredentialStore(counting), providers: [stage.provider] })
+    expect((await broker.getToken(stage.urls.files, { account: 'a-499' })).reveal()).toBe('t-499')
+    expect(reads).toBeLessThan(5)
+    await broker.close()
   })
 
   test('an entry that cannot be read does not stand in the way of one that can', async () => {
