@@ -9,6 +9,7 @@ export {
 export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'
+export type { Profile } from './broker/onboard.ts'
 export type { Validation } from './broker/validate.ts'
 export {
   type ApiKeyCredential,

@@ -117,17 +117,14 @@ function oauthCredential(
 }
 
 /**
- * A login that could not be stored is revoked: nobody has it, and it should not stay valid. Not where it may have been
- * stored, and not where another entry may be of the same person, which some servers would end with it. What fails here
+ * A login that was not stored is revoked: nobody has it, and it should not stay valid. Not where another entry may be of the same person, which some servers would end with it. What fails here
  * is no news: the caller hears why the login was not stored.
  */
 export async function takeBack(
   answer: GrantAnswer,
-  why: unknown,
   { provider, store, fetch: send }: { provider: Provider; store: CredentialStore; fetch: typeof fetch },
 ): Promise<void> {
-  if (answer.type !== 'oauth' || !(isAuthkeepError(why, 'account_ambiguous') || isAuthkeepError(why, 'store_failed')))
-    return
+  if (answer.type !== 'oauth') return
   const { refreshToken, accessToken, subject } = answer.token
   try {
     const infos = await store.list()

@@ -9,7 +9,7 @@ import {
 } from '../credential.ts'
 import type { Requirement, Target } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
-import type { GrantAnswer, GrantFlow, TokenAnswer } from '../grant/flow.ts'
+import type { GrantFlow, TokenAnswer } from '../grant/flow.ts'
 import type { refresh } from '../grant/token-request.ts'
 import { type Process, thisProcess } from '../owner.ts'
 import { checkProvider, type Provider } from '../provider.ts'
@@ -26,9 +26,10 @@ import type { Explanation } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
 import { issuerName, seenNarrowing } from './narrowing.ts'
+import type { Profile } from './onboard.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
-import { measureSkew, offsetFor } from './skew.ts'
+import { offsetFor } from './skew.ts'
 import { findProvider, type Route, routesTo } from './target.ts'
 import type { Validation } from './validate.ts'
 
@@ -178,42 +179,40 @@ export class TokenBroker {
     flow: GrantFlow,
     options: { readonly signal?: AbortSignal } = {},
   ): Promise<CredentialInfo> {
+    const [info] = await this.onboard([{ target, flow }], { ...options, allowNarrower: true })
+    if (info === undefined) throw new TypeError('a login cannot store nothing')
+    return info
+  }
+
+  /**
+   * Several logins in one commit, all or none: what an application that sets itself up wants. The flows run one after
+   * the other. If one fails, is cancelled, or brings less than was asked for, nothing is stored, what the others have
+   * brought is revoked, and every login is as it was; so it is if the process dies at any moment before the commit.
+   *
+   * @throws AuthkeepError as `authorize`; `scope_missing`, unless `allowNarrower`. TypeError where two profiles are one
+   *   entry of the store
+   */
+  async onboard(
+    profiles: readonly Profile[],
+    options: { readonly signal?: AbortSignal; readonly allowNarrower?: boolean } = {},
+  ): Promise<readonly CredentialInfo[]> {
     this.#assertOpen()
-    const { credentialFrom, planLogin, takeBack } = await import('./authorize.ts')
-    const [route] = routesTo(target, this.#providers)
-    if (route === undefined) throw new TypeError('no route')
-    const { provider, requirement } = route
-    const key = { provider: provider.id, account: route.account ?? (await this.#onlyAccount(provider)) }
-    const existing = await this.#store.read(key)
-    const learned = await this.#learned(route, {})
-    const plan = planLogin(provider, withNeeds(requirement, learned), existing)
-    const store = async (answer: GrantAnswer): Promise<Credential | null> => {
-      if (answer.type === 'oauth' && answer.token.serverTime !== undefined) {
-        measureSkew(provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
-      }
-      try {
-        return await this.#store.update(key, (now) => credentialFrom(answer, key, provider, now, this.#clock.now()))
-      } catch (error) {
-        await takeBack(answer, error, { provider, store: this.#store, fetch: this.#fetch })
-        throw error
-      }
-    }
-    // Once, whoever asks first: the flow, while a browser waits to be told, or we.
-    let kept: Promise<Credential | null> | undefined
-    const keep = (answer: GrantAnswer): Promise<Credential | null> => (kept ??= store(answer))
-    const stored = await keep(
-      await flow.run({
-        provider,
-        ...plan,
-        account: key.account,
-        fetch: this.#fetch,
-        now: () => this.#clock.now(),
-        signal: options.signal,
-        keep,
+    const [{ onboard }, { planLogin }] = await Promise.all([import('./onboard.ts'), import('./authorize.ts')])
+    const planned = await Promise.all(
+      profiles.map(async ({ target, flow }) => {
+        const [route] = routesTo(target, this.#providers)
+        if (route === undefined) throw new TypeError('no route')
+        const { provider, requirement } = route
+        const key = { provider: provider.id, account: route.account ?? (await this.#onlyAccount(provider)) }
+        const needed = withNeeds(requirement, await this.#learned(route, {}))
+        return { key, provider, flow, plan: planLogin(provider, needed, await this.#store.read(key)) }
       }),
     )
-    if (stored === null) throw new TypeError('a login cannot store nothing')
-    return describeCredential(stored)
+    const stored = await onboard(planned, {
+      ...{ store: this.#store, fetch: this.#fetch, now: () => this.#clock.now(), signal: options.signal },
+      allowNarrower: options.allowNarrower ?? false,
+    })
+    return stored.map(describeCredential)
   }
 
   /**

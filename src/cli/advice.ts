@@ -1,6 +1,6 @@
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
 import { replacementRefused } from '../provider-files.ts'
-import { UsageError } from './context.ts'
+import { PersonNeeded, UsageError } from './context.ts'
 
 /** What was being done when an error came up; what advice is worded with. */
 export interface Situation {
@@ -29,18 +29,28 @@ const exitCodes: Readonly<Record<Remedy, number>> = { fix: 1, choose: 1, authori
 /** Everything the command line says about an error. Pure; never a stack, never what a lower layer printed. */
 export function adviseOn(error: unknown, situation: Situation): Advice {
   const again = commandLine(situation.typed)
+  // A login is stored by its last step or not at all.
+  const isUntouched = situation.command === 'login' && !isAuthkeepError(error, 'write_indeterminate')
+  const untouched = isUntouched ? ' Nothing was stored; the logins are as they were.' : ''
   if (situation.cancelled) {
     const next = `Nothing was lost; to begin again: ${again}`
-    return { exitCode: 2, code: 'cancelled', remedy: 'retry', message: 'Cancelled.', detail: {}, next }
+    return { exitCode: 2, code: 'cancelled', remedy: 'retry', message: `Cancelled.${untouched}`, detail: {}, next }
   }
   if (isAuthkeepError(error)) {
-    const { code, remedy, message, detail } = error
+    const { code, remedy, detail } = error
+    const message = `${error.message}${untouched}`
     return { exitCode: exitCodes[remedy], code, remedy, message, detail, next: nextStep(error, situation) }
   }
   const shared = { exitCode: 1, remedy: 'fix', detail: {} } as const
   if (error instanceof UsageError) {
     const help = situation.command === undefined ? ['--help'] : [...situation.command.split(' '), '--help']
     return { ...shared, code: 'usage', message: error.message, next: `See ${commandLine(help)}` }
+  }
+  if (error instanceof PersonNeeded) {
+    const message = `A person has to log in, and ${error.message}.${untouched}`
+    const without = ['--api-key-stdin', '--flow client-credentials'].map((way) => `${again} ${way}`).join(' or ')
+    const next = `In a terminal: ${again.replace(' --non-interactive', '')}; without a person: ${without}`
+    return { exitCode: 4, code: 'person_needed', remedy: 'authorize', message, detail: {}, next }
   }
   // The message of an error that is not ours may quote anything, a token included: its class has to do.
   const name = error instanceof Error ? error.name : typeof error

@@ -36,7 +36,9 @@ export async function readArguments(args: readonly string[]): Promise<Arguments>
     }
   }
   const isOmitted = command.mayOmit === true && words.length === 0
-  if (words.length !== command.takes.length && !isOmitted) throw new UsageError(wrongCount(command, words.length))
+  const isRepeated = command.mayRepeat === true && words.length > command.takes.length
+  if (words.length !== command.takes.length && !isOmitted && !isRepeated)
+    throw new UsageError(wrongCount(command, words.length))
   return { command, words, rest, options }
 }
 

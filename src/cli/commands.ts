@@ -17,6 +17,8 @@ export interface Command {
   readonly takes: readonly string[]
   /** Whether they may be left out. */
   readonly mayOmit?: boolean
+  /** Whether there may be more of the last of them. */
+  readonly mayRepeat?: boolean
   /** Whether a command line of another program follows after `--`. */
   readonly takesRest?: boolean
   readonly options: Readonly<Record<string, Option>>
@@ -37,9 +39,12 @@ const account: Option = { type: 'string', value: 'name', about: 'which login to 
 export const commands: readonly Command[] = [
   {
     name: 'login',
-    about: 'Log in to a provider in the browser, or store an API key',
+    about: 'Log in to a provider, or to several at once',
     takes: ['provider'],
+    mayRepeat: true,
     options: {
+      flow: { type: 'string', value: 'way', about: 'browser, device, paste, api-key, client-credentials' },
+      'non-interactive': { type: 'boolean', about: 'ask nobody: where a person is needed, end with 4' },
       account: { ...account, about: 'what to call this login (default: default)' },
       scope: { type: 'string', multiple: true, value: 'scope', about: 'ask for this scope; may be repeated' },
       resource: { type: 'string', value: 'url', about: 'the resource (RFC 8707) that the login is for' },
@@ -50,6 +55,8 @@ export const commands: readonly Command[] = [
     examples: [
       'authkeep login acme',
       'authkeep login acme --account work --scope files:read --scope files:write',
+      'authkeep login acme acme:work',
+      'authkeep login acme --flow device',
       'authkeep login acme --api-key-stdin < key.txt',
     ],
     load: async () => (await import('./login.ts')).login,

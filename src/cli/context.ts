@@ -36,6 +36,11 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** A person has to do something, and nobody is there; the message is why, as the end of a sentence. */
+export class PersonNeeded extends Error {
+  override readonly name = 'PersonNeeded'
+}
+
 /** The value of an option in seconds, as milliseconds. */
 export function secondsOption(context: Context, name: string): number | undefined {
   const value = textOption(context, name)

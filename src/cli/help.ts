@@ -38,9 +38,9 @@ function helpForCommand(command: Command): readonly string[] {
   ]
 }
 
-function usage({ name, takes, mayOmit = false, takesRest = false }: Command): string {
+function usage({ name, takes, mayOmit = false, mayRepeat = false, takesRest = false }: Command): string {
   const rest = takesRest ? ['--', '<cmd>'] : []
-  return [name, ...takes.map((each) => (mayOmit ? `[${each}]` : `<${each}>`)), ...rest].join(' ')
+  return [name, ...takes.map((each) => (mayOmit ? `[${each}]` : `<${each}>${mayRepeat ? '…' : ''}`)), ...rest].join(' ')
 }
 
 function optionRows(options: Readonly<Record<string, Option>>): readonly (readonly [string, string])[] {

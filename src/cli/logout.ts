@@ -1,9 +1,6 @@
-import type { TokenBroker } from '../broker/broker.ts'
 import { findProvider } from '../broker/target.ts'
 import { type Credential, type CredentialKey, fingerprint } from '../credential.ts'
-import { AuthkeepError, isAuthkeepError } from '../errors.ts'
-import { discover } from '../grant/discovery.ts'
-import { revokeToken } from '../grant/revoke.ts'
+import { AuthkeepError } from '../errors.ts'
 import type { CredentialStore } from '../store/store.ts'
 import { commandLine } from './advice.ts'
 import { type Context, type Result, textOption } from './context.ts'
@@ -15,8 +12,6 @@ interface Revocation {
   readonly revoked: boolean
   readonly reason?: string
 }
-
-const timeoutMs = 20_000
 
 /** There is nothing that the server could be told, now or later: forgetting is all that logging out can be. */
 const nothingToTell: Readonly<Record<string, string>> = {
@@ -76,37 +71,10 @@ function nobody(key: { provider: string; account?: string }): AuthkeepError {
   return new AuthkeepError('authorization_required', { ...key, reason: 'no_credential' })
 }
 
-async function revoke(credential: Credential, { broker, providers }: Home): Promise<Revocation> {
-  if (credential.type === 'token' && credential.metadata?.['imported'] !== undefined) {
-    return { revoked: false, reason: 'borrowed' }
-  }
-  if (credential.type !== 'oauth') return { revoked: false, reason: 'not_a_grant' }
-  const provider = findProvider(credential.provider, providers)
-  const told = await revokeByBroker(broker, credential)
-  if (told !== null) return told
-  const token = credential.grant.refreshToken ?? credential.tokens[0]?.accessToken
-  if (token === undefined) return { revoked: false, reason: 'not_a_grant' }
-  const hint = credential.grant.refreshToken === null ? 'access_token' : 'refresh_token'
-  const metadata = await discover(provider, { fetch, signal: undefined })
-  const outcome = await revokeToken({ provider, metadata, token, hint, fetch, timeoutMs })
-  switch (outcome.kind) {
-    case 'confirmed':
-      return { revoked: true }
-    case 'not_supported':
-      return { revoked: false, reason: 'not_supported' }
-    case 'unconfirmed':
-      return { revoked: false, reason: outcome.reason }
-  }
-}
-
-/** The broker waits for a refresh that is under way; null while it cannot revoke. */
-async function revokeByBroker(broker: TokenBroker, key: CredentialKey): Promise<Revocation | null> {
-  try {
-    return await broker.revoke(key)
-  } catch (error) {
-    if (isAuthkeepError(error, 'not_supported')) return null
-    throw error
-  }
+async function revoke(credential: Credential, { broker }: Home): Promise<Revocation> {
+  if (credential.type === 'oauth') return broker.revoke(credential)
+  const isBorrowed = credential.type === 'token' && credential.metadata?.['imported'] !== undefined
+  return { revoked: false, reason: isBorrowed ? 'borrowed' : 'not_a_grant' }
 }
 
 /** Only what was revoked is forgotten: a login or a refresh that came in between stays. */

@@ -1,10 +1,11 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { TokenBroker } from '../broker/broker.ts'
-import type { AuthkeepError } from '../errors.ts'
+import { type AuthkeepError, errnoOf } from '../errors.ts'
 import type { Provider } from '../provider.ts'
 import { loadProviders } from '../provider-files.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
-import type { Context } from './context.ts'
+import { type Context, UsageError } from './context.ts'
 
 /** What a home directory holds, opened. */
 export interface Home {
@@ -29,7 +30,8 @@ export async function withHome<T>(
   { full = false }: { full?: boolean },
   use: (home: Home) => Promise<T>,
 ): Promise<T> {
-  const { providers, problems } = await loadProviders(providersPath(context.home), { full })
+  const { providers: declared, problems } = await loadProviders(providersPath(context.home), { full })
+  const providers = declared.map((provider) => withSecretOf(context.env, provider))
   const store = await openStore({ path: storePath(context.home) })
   const broker = new TokenBroker({ store, providers })
   try {
@@ -43,6 +45,25 @@ export async function withHome<T>(
     } finally {
       await store.close()
     }
+  }
+}
+
+/**
+ * The provider with the client secret that the environment holds, for machines on which no file should: in
+ * `AUTHKEEP_CLIENT_SECRET_<ID>`, or in the file that `AUTHKEEP_CLIENT_SECRET_<ID>_FILE` names.
+ */
+function withSecretOf(env: Context['env'], provider: Provider): Provider {
+  const name = `AUTHKEEP_CLIENT_SECRET_${provider.id.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`
+  const path = env[`${name}_FILE`] ?? ''
+  const secret = path === '' ? (env[name] ?? '') : secretIn(path, `${name}_FILE`)
+  return secret === '' ? provider : { ...provider, client: { ...provider.client, secret } }
+}
+
+function secretIn(path: string, name: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch (error) {
+    throw new UsageError(`${name} names a file that cannot be read (${errnoOf(error) ?? 'unknown error'}).`)
   }
 }
 

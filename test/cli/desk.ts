@@ -17,6 +17,8 @@ export interface Desk {
   readonly server: AuthorizationServer
   readonly api: ResourceServer
   authkeep(...args: readonly string[]): Promise<Run>
+  /** A login to several. */
+  loginTo(words: readonly string[], robot?: RobotOptions): Promise<Run>
   /** A login in which the robot opens the address that stderr shows. */
   login(args?: readonly string[], robot?: RobotOptions): Promise<Run>
   /** Adds a provider of that name at the same server. */
@@ -36,24 +38,26 @@ export async function openDesk(options: AuthorizationServerOptions = {}): Promis
     const run = await authkeep('providers', 'add', path, '--replace')
     if (run.code !== 0) throw new Error(run.stderr)
   }
+  const loginTo = async (words: readonly string[], robot: RobotOptions = {}): Promise<Run> => {
+    const child = start(home, ['login', '--no-browser', ...words])
+    let shown = ''
+    const visits: Promise<unknown>[] = []
+    child.stderr.on('data', (chunk: Buffer) => {
+      shown += chunk.toString()
+      const address = /^(http\S+)\n/m.exec(shown)?.[1]
+      if (address === undefined) return
+      shown = ''
+      visits.push(completeLogin(new URL(address), robot))
+    })
+    const run = await ended(child)
+    await Promise.all(visits)
+    return run
+  }
   await addProvider('demo')
   return {
     ...{ home, server, api, authkeep, addProvider },
-    async login(args = [], robot = {}) {
-      const child = start(home, ['login', 'demo', '--no-browser', ...args])
-      let shown = ''
-      const visits: Promise<unknown>[] = []
-      child.stderr.on('data', (chunk: Buffer) => {
-        shown += chunk.toString()
-        const address = /^(http\S+)\n/m.exec(shown)?.[1]
-        if (address === undefined) return
-        shown = ''
-        visits.push(completeLogin(new URL(address), robot))
-      })
-      const run = await ended(child)
-      await Promise.all(visits)
-      return run
-    },
+    login: (args = [], robot = {}) => loginTo(['demo', ...args], robot),
+    loginTo,
     async refreshTokens() {
       const text = await readFile(join(home, 'auth.json'), 'utf8')
       return [...text.matchAll(/"refreshToken":\s*"([^"]+)"/g)].map(([, token = '']) => token)

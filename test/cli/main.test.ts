@@ -65,7 +65,7 @@ describe('authkeep', () => {
   })
 
   it('shows the help of a command and its version', async () => {
-    expect((await authkeep('login', '--help')).stdout).toContain('Usage: authkeep login <provider> [options]')
+    expect((await authkeep('login', '--help')).stdout).toContain('Usage: authkeep login <provider>… [options]')
     const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
       version: string
     }
@@ -357,7 +357,7 @@ describe('authkeep login', () => {
     })
 
     it('is 4 when nobody comes in time', async () => {
-      const run = await authkeep('login', 'acme', '--timeout', '0.2')
+      const run = await authkeep('login', 'acme', '--flow', 'browser', '--timeout', '0.2')
       expect(run).toMatchObject({ code: 4, stdout: '' })
       expect(run.stderr).toContain('nobody finished the login in time')
     })

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { canOpenBrowser } from '../../src/cli/browser.ts'
 import { expiryInWords, harmless, painter, table } from '../../src/cli/output.ts'
 
 describe('text for the terminal', () => {
@@ -45,17 +44,4 @@ describe('an expiry', () => {
     [now + 5 * 3_600_000, 'in 5 h'],
     [now + 72 * 3_600_000, 'in 3 days'],
   ])('%s is %j', (expiresAt, words) => expect(expiryInWords(expiresAt, now)).toBe(words))
-})
-
-describe('a browser', () => {
-  it.each<[string, Record<string, string>, NodeJS.Platform, boolean]>([
-    ['on a Linux desktop', { DISPLAY: ':0' }, 'linux', true],
-    ['on Wayland', { WAYLAND_DISPLAY: 'wayland-0' }, 'linux', true],
-    ['on a Mac', {}, 'darwin', true],
-    ['on Windows', {}, 'win32', true],
-    ['without a display', {}, 'linux', false],
-    ['over SSH with a display', { SSH_CONNECTION: 'x', DISPLAY: 'localhost:10' }, 'linux', false],
-    ['over SSH to a Mac', { SSH_TTY: '/dev/pts/1' }, 'darwin', false],
-    ['in CI', { CI: 'true', DISPLAY: ':99' }, 'linux', false],
-  ])('%s', (_, env, platform, opens) => expect(canOpenBrowser(env, platform)).toBe(opens))
 })

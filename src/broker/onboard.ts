@@ -1,0 +1,106 @@
+import { type Credential, type CredentialKey, keyName } from '../credential.ts'
+import type { Target } from '../endpoint.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import type { GrantAnswer, GrantFlow, GrantRequest } from '../grant/flow.ts'
+import type { Provider } from '../provider.ts'
+import { missingScopes } from '../scope.ts'
+import type { CredentialStore } from '../store/store.ts'
+import { credentialFrom, type LoginPlan, takeBack } from './authorize.ts'
+import { measureSkew } from './skew.ts'
+
+/** One login of several that belong together, and how to obtain it. */
+export interface Profile {
+  readonly target: Target
+  readonly flow: GrantFlow
+}
+
+/** A profile, once it is known what to ask for. */
+export interface PlannedProfile {
+  readonly key: CredentialKey
+  readonly provider: Provider
+  readonly plan: LoginPlan
+  readonly flow: GrantFlow
+}
+
+export interface Surroundings extends Pick<GrantRequest, 'fetch' | 'now' | 'signal'> {
+  readonly store: CredentialStore
+  /** Whether a grant that covers less than was asked for is stored all the same. */
+  readonly allowNarrower: boolean
+}
+
+/**
+ * Obtains one grant after the other, and stores all of them in one commit. Until that commit nothing is written; if it
+ * does not come, grants that nobody has are revoked at their servers.
+ */
+export async function onboard(
+  profiles: readonly PlannedProfile[],
+  surroundings: Surroundings,
+): Promise<readonly Credential[]> {
+  const { store, now, allowNarrower, fetch: send, signal } = surroundings
+  const names = profiles.map(({ key }) => keyName(key))
+  if (new Set(names).size < names.length) throw new TypeError('two profiles are one entry of the store')
+  const obtained: Obtained[] = []
+  const commit = async (): Promise<readonly Credential[]> => {
+    const stored = new Map<string, Credential>()
+    await store.updateAll(
+      profiles.map(({ key }) => key),
+      (current) => {
+        for (const { profile, answer } of obtained) {
+          const name = keyName(profile.key)
+          const before = current.get(name) ?? null
+          stored.set(name, credentialFrom(answer, profile.key, profile.provider, before, now()))
+        }
+        return stored
+      },
+    )
+    return [...stored.values()]
+  }
+  let committed: Promise<readonly Credential[]> | undefined
+  try {
+    for (const profile of profiles) {
+      const { provider, plan, key, flow } = profile
+      signal?.throwIfAborted()
+      let kept: Promise<unknown> | undefined
+      // Once, whoever asks first: the flow, while a browser waits to be told, or we. The last one brings the commit.
+      const keep = (answer: GrantAnswer): Promise<unknown> => {
+        kept ??= take(profile, answer).then(() => {
+          if (obtained.length === profiles.length) committed = commit()
+          return committed
+        })
+        return kept
+      }
+      await keep(await flow.run({ provider, ...plan, account: key.account, fetch: send, now, signal, keep }))
+    }
+    return (await committed) ?? []
+  } catch (error) {
+    const mayBeStored =
+      committed !== undefined && !isAuthkeepError(error, 'account_ambiguous') && !isAuthkeepError(error, 'store_failed')
+    if (!mayBeStored) {
+      await Promise.all(
+        obtained.map(({ profile, answer }) => takeBack(answer, { provider: profile.provider, store, fetch: send })),
+      )
+    }
+    throw error
+  }
+
+  async function take(profile: PlannedProfile, answer: GrantAnswer): Promise<void> {
+    if (answer.type === 'oauth' && answer.token.serverTime !== undefined) {
+      measureSkew(profile.provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
+    }
+    obtained.push({ profile, answer })
+    if (!allowNarrower) assertWideEnough(profile, answer)
+  }
+}
+
+interface Obtained {
+  readonly profile: PlannedProfile
+  readonly answer: GrantAnswer
+}
+
+function assertWideEnough({ key, provider, plan }: PlannedProfile, answer: GrantAnswer): void {
+  if (answer.type !== 'oauth') return
+  const { scopes: granted } = answer
+  const missing = missingScopes(plan.scopes, granted, provider.implies)
+  if (missing.length === 0) return
+  throw new AuthkeepError('scope_missing', { ...key, missing, granted, obtainable: true, alternatives: [] })
+}

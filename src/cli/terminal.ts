@@ -1,0 +1,68 @@
+import { existsSync } from 'node:fs'
+import { addAbortSignal } from 'node:stream'
+import { text as readAll } from 'node:stream/consumers'
+import { type Context, UsageError } from './context.ts'
+
+/** Docker and Podman each leave a mark; `container` is set by systemd and others. */
+export function isContainer(env: Context['env']): boolean {
+  return (env['container'] ?? '') !== '' || ['/.dockerenv', '/run/.containerenv'].some((path) => existsSync(path))
+}
+
+/** Whether somebody can read what we say, or type something. */
+export function isTerminal(): boolean {
+  return process.stdin.isTTY || process.stderr.isTTY
+}
+
+/** One secret: typed without being shown, or all of stdin where that is no terminal. */
+export async function readSecret(context: Context, name: string): Promise<string> {
+  const { stdin } = process
+  const read = stdin.isTTY ? typed(context, `${name} (not shown): `) : readAll(addAbortSignal(context.signal, stdin))
+  const secret = (await read).trim()
+  if (secret === '') throw new UsageError(`There is no ${name} on stdin.`)
+  if (/\s/.test(secret)) {
+    throw new UsageError(`What stdin holds is not one ${name}: it has a space or a line break in it.`)
+  }
+  return secret
+}
+
+/** One line as it is typed, echoed; rejects when the person cancels. */
+export async function readLine(context: Context, question: string): Promise<string> {
+  const { createInterface } = await import('node:readline/promises')
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return await lines.question(question, { signal: context.signal })
+  } finally {
+    lines.close()
+  }
+}
+
+/** In raw mode the terminal shows nothing and edits nothing, and Ctrl-C is a letter like any other. */
+function typed(context: Context, prompt: string): Promise<string> {
+  const { stdin, stderr } = process
+  stderr.write(prompt)
+  stdin.setRawMode(true)
+  let secret = ''
+  return new Promise<string>((resolve, reject) => {
+    const end = (finish: () => void): void => {
+      stdin.setRawMode(false)
+      stdin.off('data', take)
+      stdin.pause()
+      context.signal.removeEventListener('abort', cancel)
+      stderr.write('\n')
+      finish()
+    }
+    // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- whoever aborted chose the reason
+    const cancel = (): void => end(() => reject(context.signal.reason))
+    const take = (chunk: Buffer): void => {
+      for (const letter of chunk.toString('utf8')) {
+        if (letter === '\u0003') process.kill(process.pid, 'SIGINT')
+        else if (letter === '\r' || letter === '\n' || letter === '\u0004') end(() => resolve(secret))
+        else if (letter === '\u007F' || letter === '\b') secret = Array.from(secret).slice(0, -1).join('')
+        else secret += letter
+      }
+    }
+    context.signal.addEventListener('abort', cancel, { once: true })
+    stdin.on('data', take)
+    stdin.resume()
+  })
+}
