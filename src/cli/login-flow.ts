@@ -64,10 +64,12 @@ async function flowOf(name: FlowName, context: Context, provider: Provider): Pro
     case 'paste': {
       const { pasteFlow } = await import('../grant/paste.ts')
       return pasteFlow({
-        prompt: async (url) => {
-          context.say(harmless(`To log in to ${provider.id}, open this address in any browser:`))
-          context.say(url.href)
-          return readLine(context, 'Then paste the address of the page that it ends at: ')
+        prompt: (url, question) => {
+          if (question.problem === undefined) {
+            context.say(harmless(`To log in to ${provider.id}, open this address in any browser:`))
+            context.say(url.href)
+          }
+          return paste(context, question)
         },
       })
     }
@@ -82,6 +84,15 @@ async function flowOf(name: FlowName, context: Context, provider: Provider): Pro
   }
 }
 
+/** One pasted line; what was wrong with the last one is said first. */
+async function paste(
+  context: Context,
+  { problem, signal }: { readonly problem?: string; readonly signal: AbortSignal },
+): Promise<string> {
+  if (problem !== undefined) context.say(harmless(problem))
+  return readLine(AbortSignal.any([context.signal, signal]), 'Paste the address that the browser ends at: ')
+}
+
 async function browserFlow(context: Context, provider: Provider): Promise<GrantFlow> {
   const { env, options } = context
   const timeoutMs = secondsOption(context, 'timeout')
@@ -89,6 +100,7 @@ async function browserFlow(context: Context, provider: Provider): Promise<GrantF
   const { loopbackFlow } = await import('../grant/loopback.ts')
   return loopbackFlow({
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(process.stdin.isTTY ? { paste: (_: URL, question) => paste(context, question) } : {}),
     openBrowser: async (url) => {
       context.say(
         harmless(`To log in to ${provider.id}, open this address${opens ? ' (your browser is being opened)' : ''}:`),

@@ -26,11 +26,13 @@ export async function readSecret(context: Context, name: string): Promise<string
 }
 
 /** One line as it is typed, echoed; rejects when the person cancels. */
-export async function readLine(context: Context, question: string): Promise<string> {
+export async function readLine(signal: AbortSignal, question: string): Promise<string> {
   const { createInterface } = await import('node:readline/promises')
   const lines = createInterface({ input: process.stdin, output: process.stderr })
+  // The line editor takes Ctrl-C for itself.
+  lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'))
   try {
-    return await lines.question(question, { signal: context.signal })
+    return await lines.question(question, { signal })
   } finally {
     lines.close()
   }
