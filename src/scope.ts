@@ -32,6 +32,11 @@ export function missingScopes(
   return required.filter((scope) => !has.has(scope))
 }
 
+/** Whoever has one of these has the scope: itself, and those that bring it, along chains of implications. */
+export function bringersOf(scope: string, implies: Implications): readonly string[] {
+  return [scope, ...Object.keys(implies).filter((one) => one !== scope && withImplied([one], implies).has(scope))]
+}
+
 function withImplied(granted: readonly string[], implies: Implications): ReadonlySet<string> {
   const has = new Set(granted)
   // A Set visits what is added while it is walked, so chains of implications are followed to their end, cycles too.

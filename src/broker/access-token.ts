@@ -3,7 +3,7 @@ import type { Credential, JsonObject, Secret } from '../credential.ts'
 import { declaredHosts, matchEndpoint } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
-import type { Usable } from './decide.ts'
+import type { Usable } from './token-index.ts'
 
 /** The request that headers are for. */
 export interface HeadersRequest {

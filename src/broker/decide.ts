@@ -3,8 +3,9 @@ import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { Narrowing, Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
-import { excessScopes, isForAnother, isLoginEnough, labelOf, shownExpiry } from './evidence.ts'
+import { excessScopes, isForAnother, isLoginEnough } from './evidence.ts'
 import { hardMargin, livesLonger, softMargin } from './margin.ts'
+import { tokensFor, type Usable } from './token-index.ts'
 
 /** Everything a decision depends on besides the credential and the requirement. */
 export interface Moment {
@@ -25,16 +26,6 @@ export interface Moment {
   readonly isFallback?: boolean
   /** What the server was seen to do with a narrower scope; default what the provider declares. */
   readonly narrowing?: Narrowing
-}
-
-/** A stored token that satisfies the requirement. */
-export interface Usable {
-  readonly secret: Secret
-  readonly tokenType: string
-  readonly scopes: readonly string[]
-  readonly resource: string | null
-  readonly expiresAt: number | null
-  readonly obtainedAt: number
 }
 
 export interface RefreshPlan {
@@ -119,9 +110,8 @@ function unlessForcedLately(
 
 /** The narrowest stored token that serves: least privilege among what there is. */
 function usableToken(credential: Credential, requirement: Requirement, moment: Moment): Usable | null {
-  const serving = tokensOf(credential).filter(
+  const serving = tokensFor(credential, requirement, moment.provider.implies).filter(
     (token) =>
-      (credential.type !== 'oauth' || token.resource === requirement.resource) &&
       (credential.type !== 'oauth' ||
         missingScopes(requirement.scopes, token.scopes, moment.provider.implies).length === 0) &&
       token.secret.reveal() !== moment.rejected &&
@@ -170,23 +160,6 @@ function renewal(credential: Credential, token: Usable, requirement: Requirement
   if (offersExchange(credential, moment)) return null
   const decision = decideRefresh(credential, requirement, moment)
   return decision.action === 'refresh' ? decision : null
-}
-
-function tokensOf(credential: Credential): readonly Usable[] {
-  const fixed = { tokenType: 'Bearer', scopes: [], resource: null, obtainedAt: 0 }
-  switch (credential.type) {
-    case 'api_key':
-      return [{ ...fixed, secret: credential.key, expiresAt: null }]
-    case 'token':
-      return [{ ...fixed, secret: credential.token, expiresAt: credential.expiresAt }]
-    case 'oauth':
-      return credential.tokens.map(({ accessToken, ...token }) => ({
-        ...token,
-        secret: accessToken,
-        scopes: labelOf(token.scopes, accessToken),
-        expiresAt: token.expiresAt ?? shownExpiry(accessToken),
-      }))
-  }
 }
 
 function decideRefresh(credential: OAuthCredential, requirement: Requirement, moment: Moment): Decision {

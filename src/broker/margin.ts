@@ -1,4 +1,5 @@
-import type { Moment, Usable } from './decide.ts'
+import type { Moment } from './decide.ts'
+import type { Usable } from './token-index.ts'
 
 // When a token is too old. All of it is a share of the token's lifetime where that is short: a larger share would make
 // a fresh token look old, and short-lived ones would be refreshed for ever.

@@ -53,9 +53,20 @@ export interface StoreBackend {
   close(): Promise<void>
 }
 
+/** A backend that can tell cheaply whether anything has changed. Ours can; no other has to. */
+export interface VersionedBackend extends StoreBackend {
+  /** The same value, by identity, for as long as nothing has changed. */
+  version(): Promise<unknown>
+}
+
 /** Keeps everything in this process. For tests and for applications that bring their credentials with them. */
 export function memoryBackend(): StoreBackend {
+  return versionedMemory()
+}
+
+function versionedMemory(): VersionedBackend {
   const entries = new Map<string, Versioned>()
+  let version = 0
   const waiting = new Set<() => void>()
   let closed = false
 
@@ -82,6 +93,7 @@ export function memoryBackend(): StoreBackend {
           return { ok: false, key, current: current === undefined ? null : copyOf(current) }
         }
       }
+      version++
       for (const { key, next } of changes) {
         if (next === null) entries.delete(key)
         else entries.set(key, { value: structuredClone(next), revision: randomUUID() })
@@ -93,6 +105,11 @@ export function memoryBackend(): StoreBackend {
     async keys() {
       open()
       return [...entries.keys()]
+    },
+
+    async version() {
+      open()
+      return version
     },
 
     async waitForChange(key, since, timeoutMs) {

@@ -5,7 +5,7 @@ import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { type Document, type Entry, type Format, FormatError } from '../formats/format.ts'
 import { nativeFormat } from '../formats/native.ts'
 import { realTarget, step } from './atomic-write.ts'
-import type { Change, CommitResult, StoreBackend, Versioned } from './backend.ts'
+import type { Change, CommitResult, Versioned, VersionedBackend } from './backend.ts'
 import { type Damage, DocumentFile, type Snapshot } from './document-file.ts'
 import { type Backup, type StoreEvent, type StoreReport, tell } from './events.ts'
 import { FileLock, type HeldLock } from './file-lock.ts'
@@ -31,7 +31,7 @@ export interface FileBackendOptions {
 }
 
 /** A backend that keeps one file, and can say how that file is. */
-export interface FileBackend extends StoreBackend {
+export interface FileBackend extends VersionedBackend {
   readonly path: string
   /** How the file and its second copy are. Changes nothing. */
   verify(): Promise<StoreReport>
@@ -116,6 +116,11 @@ class FileStore implements FileBackend {
   async keys(): Promise<readonly string[]> {
     const { document } = await this.#current()
     return this.#format.keys(document)
+  }
+
+  /** What has been read is read again only after a change, so its identity is the file's. */
+  async version(): Promise<unknown> {
+    return (await this.#current()).document
   }
 
   async commit(changes: readonly Change[]): Promise<CommitResult> {

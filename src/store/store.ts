@@ -14,7 +14,7 @@ import {
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { Format } from '../formats/format.ts'
 import { defaultStorePath } from '../home.ts'
-import type { Change, StoreBackend, Versioned } from './backend.ts'
+import type { Change, StoreBackend, Versioned, VersionedBackend } from './backend.ts'
 import { decodeEntry, EntryError, encodeEntry } from './entry.ts'
 import { type Backup, type StoreEvent, type StoreReport, tell } from './events.ts'
 import { type FileBackend, fileBackend } from './file.ts'
@@ -71,6 +71,13 @@ export async function openStore(options: OpenStoreOptions = {}): Promise<Credent
   )
 }
 
+/** Every entry, and by provider, as of one version of the store. */
+interface Listing {
+  readonly version: unknown
+  readonly all: readonly CredentialInfo[]
+  readonly byProvider: ReadonlyMap<string, readonly CredentialInfo[]>
+}
+
 /** How often `update` starts again before it gives up; each time somebody else has made progress. */
 const maxAttempts = 1_000
 
@@ -90,6 +97,8 @@ export class CredentialStore {
   readonly #decoded = new Map<string, { readonly revision: string; readonly credential: Credential }>()
 
   #spent: Spent = new Map()
+
+  #listed: Listing | undefined
 
   constructor(backend: StoreBackend) {
     this.#backend = backend
@@ -116,10 +125,28 @@ export class CredentialStore {
    * other.
    */
   async list(options: { readonly provider?: string } = {}): Promise<readonly CredentialInfo[]> {
-    const prefix = options.provider === undefined ? '' : `${options.provider}:`
-    const names = (await this.#backend.keys()).filter((name) => !name.startsWith(':') && name.startsWith(prefix))
+    const listing = await this.#listing()
+    return options.provider === undefined ? listing.all : (listing.byProvider.get(options.provider) ?? [])
+  }
+
+  /** Made anew when something has changed, or when the backend cannot tell. */
+  async #listing(): Promise<Listing> {
+    const version = isVersioned(this.#backend) ? await this.#backend.version() : undefined
+    if (version !== undefined && this.#listed?.version === version) return this.#listed
+    const names = (await this.#backend.keys()).filter((name) => !name.startsWith(':'))
     const infos = await Promise.all(names.map((name) => this.#info(name)))
-    return infos.filter((info) => info !== null)
+    const all = Object.freeze(infos.filter((info) => info !== null))
+    const byProvider = new Map<string, CredentialInfo[]>()
+    for (const info of all) {
+      const same = byProvider.get(info.provider)
+      if (same === undefined) byProvider.set(info.provider, [info])
+      else same.push(info)
+    }
+    const listing = { version, all, byProvider }
+    // Entries that were read while somebody wrote may be of two states.
+    const isOne = isVersioned(this.#backend) && (await this.#backend.version()) === version
+    this.#listed = isOne ? listing : undefined
+    return listing
   }
 
   /**
@@ -438,6 +465,10 @@ function sharedToken(name: string, other: string): AuthkeepError {
 
 function refreshTokenOf(credential: Credential | null): string | null {
   return credential?.type === 'oauth' ? (credential.grant.refreshToken?.reveal() ?? null) : null
+}
+
+function isVersioned(backend: StoreBackend): backend is VersionedBackend {
+  return 'version' in backend
 }
 
 function isFileBackend(backend: StoreBackend): backend is FileBackend {

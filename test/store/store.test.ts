@@ -141,6 +141,35 @@ describe('a store', () => {
   })
 })
 
+describe('the list of entries', () => {
+  const entry = (provider: string): ApiKeyCredential => ({ ...count(1), provider })
+
+  test('is made once for each state of the store, whoever has changed it', async () => {
+    const memory = memoryBackend()
+    let reads = 0
+    const backend = { ...memory, read: (name: string) => (reads++, memory.read(name)) }
+    const [store, other] = [new CredentialStore(backend), new CredentialStore(memory)]
+    for (const provider of ['a', 'b', 'c']) await other.update(entry(provider), () => entry(provider))
+    expect(await store.list({ provider: 'b' })).toHaveLength(1)
+    const before = reads
+    for (const provider of ['a', 'b', 'd']) await store.list({ provider })
+    expect(await store.list()).toHaveLength(3)
+    expect(reads).toBe(before)
+    await other.update(entry('d'), () => entry('d'))
+    expect(await store.list({ provider: 'd' })).toHaveLength(1)
+    await other.update(entry('b'), () => null)
+    expect(await store.list({ provider: 'b' })).toEqual([])
+  })
+
+  test('is made anew where the backend cannot tell', async () => {
+    const { version: _, ...memory } = memoryBackend() as StoreBackend & { version?: unknown }
+    const [store, other] = [new CredentialStore(memory), new CredentialStore(memory)]
+    expect(await store.list()).toEqual([])
+    await other.update(entry('a'), () => entry('a'))
+    expect(await store.list()).toHaveLength(1)
+  })
+})
+
 describe('what is remembered under a reserved name', () => {
   const name = ':issuer:https://as.example'
 
