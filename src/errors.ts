@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { loginCommand, type WantedLogin } from './login-command.ts'
 
 /** What a caller can do about an error: ask a person to log in, choose between accounts, try again, or change something. */
 export type Remedy = 'authorize' | 'choose' | 'retry' | 'fix'
@@ -169,6 +170,13 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
     this.code = code
     this.detail = detail
     this.remedy = remedies[code]
+  }
+
+  /** The command by which a person can help, where a login is what helps: for a program that only passes errors on. */
+  get loginCommand(): string | undefined {
+    if (this.remedy !== 'authorize') return undefined
+    if (!isAuthkeepError(this, 'scope_missing')) return loginCommand(this.detail as WantedLogin)
+    return this.detail.obtainable ? loginCommand({ ...this.detail, scopes: this.detail.missing }) : undefined
   }
 
   toJSON(): { code: C; remedy: Remedy; message: string; detail: ErrorDetails[C] } {

@@ -117,3 +117,21 @@ describe('an errno', () => {
     }
   })
 })
+
+describe('the command that helps', () => {
+  it('is the login that would bring what is missing, word for word', () => {
+    const wanted = { ...samples.step_up_required, acrValues: ['urn:acr:two factors'] }
+    expect(new AuthkeepError('step_up_required', wanted).loginCommand).toBe(
+      "authkeep login acme --account work --acr 'urn:acr:two factors' --max-age 300",
+    )
+    expect(new AuthkeepError('scope_missing', samples.scope_missing).loginCommand).toBe(
+      'authkeep login acme --account work --scope files:write',
+    )
+  })
+
+  it('is none where no login helps', () => {
+    const unobtainable = { ...samples.scope_missing, obtainable: false }
+    expect(new AuthkeepError('scope_missing', unobtainable).loginCommand).toBeUndefined()
+    expect(new AuthkeepError('store_busy', samples.store_busy).loginCommand).toBeUndefined()
+  })
+})

@@ -1,4 +1,5 @@
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
+import { commandLine, loginCommand } from '../login-command.ts'
 import { replacementRefused } from '../provider-files.ts'
 import { PersonNeeded, UsageError } from './context.ts'
 
@@ -58,33 +59,10 @@ export function adviseOn(error: unknown, situation: Situation): Advice {
   return { ...shared, code: 'unexpected', message, next: 'This is a bug in authkeep; please report what you did.' }
 }
 
-/** A command line that does what it says when it is pasted into a shell. */
-export function commandLine(words: readonly string[]): string {
-  const quote = (word: string): string =>
-    /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
-  return ['authkeep', ...words.map(quote)].join(' ')
-}
-
 /** A command line with more options: what follows `--` is another program's. */
 function withOptions(typed: readonly string[], ...options: readonly string[]): readonly string[] {
   const end = typed.indexOf('--')
   return end === -1 ? [...typed, ...options] : typed.toSpliced(end, 0, ...options)
-}
-
-/** The login that would help. */
-export function loginCommand(
-  wanted: { provider: string; account?: string; resource?: string; scopes?: readonly string[] },
-  homeOption: readonly string[] = [],
-): string {
-  const { provider, account = 'default', resource, scopes = [] } = wanted
-  return commandLine([
-    'login',
-    provider,
-    ...(account === 'default' ? [] : ['--account', account]),
-    ...scopes.flatMap((scope) => ['--scope', scope]),
-    ...(resource === undefined ? [] : ['--resource', resource]),
-    ...homeOption,
-  ])
 }
 
 const steps: {

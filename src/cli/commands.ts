@@ -48,6 +48,8 @@ export const commands: readonly Command[] = [
       account: { ...account, about: 'what to call this login (default: default)' },
       scope: { type: 'string', multiple: true, value: 'scope', about: 'ask for this scope; may be repeated' },
       resource: { type: 'string', value: 'url', about: 'the resource (RFC 8707) that the login is for' },
+      acr: { type: 'string', multiple: true, value: 'class', about: 'how strong the login has to be (RFC 9470)' },
+      'max-age': { type: 'string', value: 'seconds', about: 'how old the login may be (RFC 9470)' },
       'no-browser': { type: 'boolean', about: 'only show the URL' },
       'api-key-stdin': { type: 'boolean', about: 'store the API key that stdin holds' },
       timeout: { type: 'string', value: 'seconds', about: 'how long to wait for the browser (default: 300)' },

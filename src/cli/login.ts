@@ -21,8 +21,15 @@ export async function login(context: Context): Promise<Result> {
   const given = options['scope']
   const scopes = Array.isArray(given) ? parseScope(given.join(' ')) : undefined
   const isOne = words.length === 1
-  if (!isOne && (account !== undefined || resource !== undefined || scopes !== undefined)) {
-    throw new UsageError('--account, --scope and --resource are for one login; name several as provider:account.')
+  const acrValues = Array.isArray(options['acr']) ? options['acr'] : undefined
+  const maxAge = textOption(context, 'max-age')
+  if (maxAge !== undefined && !/^\d{1,9}$/.test(maxAge)) {
+    throw new UsageError(`--max-age takes a number of seconds, not "${maxAge}".`)
+  }
+  if (!isOne && [account, resource, scopes, acrValues, maxAge].some((option) => option !== undefined)) {
+    throw new UsageError(
+      '--account, --scope, --resource, --acr and --max-age are for one login; name several as provider:account.',
+    )
   }
   const targets = words.map((word): Exclude<Target, URL | string> => {
     const { provider, account: own } = parseKeyName(word)
@@ -32,6 +39,8 @@ export async function login(context: Context): Promise<Result> {
       ...(named === undefined ? {} : { account: named }),
       ...(resource === undefined ? {} : { resource }),
       ...(scopes === undefined ? {} : { scopes }),
+      ...(acrValues === undefined ? {} : { acrValues }),
+      ...(maxAge === undefined ? {} : { maxAge: Number(maxAge) }),
     }
   })
   return withHome(context, { full: true }, async ({ broker, providers, problems }) => {

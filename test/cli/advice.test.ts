@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { adviseOn, commandLine, loginCommand, type Situation } from '../../src/cli/advice.ts'
+import { adviseOn, type Situation } from '../../src/cli/advice.ts'
 import { UsageError } from '../../src/cli/context.ts'
 import { AuthkeepError, type ErrorCode, type ErrorDetails } from '../../src/errors.ts'
+import { commandLine, loginCommand } from '../../src/login-command.ts'
 
 const situation: Situation = {
   typed: ['token', 'https://api.example/files'],

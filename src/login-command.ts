@@ -1,0 +1,31 @@
+/** A command line that does what it says when it is pasted into a shell. */
+export function commandLine(words: readonly string[]): string {
+  const quote = (word: string): string =>
+    /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
+  return ['authkeep', ...words.map(quote)].join(' ')
+}
+
+/** What a login is to bring. */
+export interface WantedLogin {
+  readonly provider: string
+  readonly account?: string
+  readonly resource?: string
+  readonly scopes?: readonly string[]
+  readonly acrValues?: readonly string[]
+  readonly maxAge?: number
+}
+
+/** The login that would help. */
+export function loginCommand(wanted: WantedLogin, homeOption: readonly string[] = []): string {
+  const { provider, account = 'default', resource, scopes = [], acrValues = [], maxAge } = wanted
+  return commandLine([
+    'login',
+    provider,
+    ...(account === 'default' ? [] : ['--account', account]),
+    ...scopes.flatMap((scope) => ['--scope', scope]),
+    ...(resource === undefined ? [] : ['--resource', resource]),
+    ...acrValues.flatMap((acr) => ['--acr', acr]),
+    ...(maxAge === undefined ? [] : ['--max-age', String(maxAge)]),
+    ...homeOption,
+  ])
+}
