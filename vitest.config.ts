@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config'
 import { mutate } from './test/simulation/mutants.ts'
 
-export default defineConfig({
+// `--mode storms`: what takes too long for every run.
+export default defineConfig(({ mode }) => ({
   plugins: [mutate()],
-  test: { include: ['test/**/*.test.ts'], testTimeout: 30_000, hookTimeout: 30_000 },
-})
+  test: {
+    include: [mode === 'storms' ? 'test/**/*.storms.ts' : 'test/**/*.test.ts'],
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+  },
+}))

@@ -3,10 +3,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { key, type Stage, setStage } from '../broker/stage.ts'
 import { Worker } from './process.ts'
 
-/** These take a minute and the whole machine: `npm run test:storms`. */
-const isWanted = process.env['AUTHKEEP_STORMS'] === '1'
+// These take a minute and the whole machine: `npm run test:storms`.
 
-describe.runIf(isWanted)('many processes, one file, one refresh token that is spent by its use', () => {
+describe('many processes, one file, one refresh token that is spent by its use', () => {
   let stage: Stage
   let workers: Worker[]
   beforeEach(async () => {
