@@ -23,6 +23,7 @@ export {
   type OAuthCredential,
   type Owner,
   type Refreshed,
+  type Reissue,
   Secret,
   type StoredToken,
   type TokenCredential,

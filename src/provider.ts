@@ -75,7 +75,8 @@ export interface Provider {
   }
   /**
    * What the server's access tokens are: JWTs that can be checked against its keys (RFC 9068), or opaque. Default
-   * `opaque`: a token that only looks like a JWT may be any server's private business.
+   * `opaque`: a token that only looks like a JWT may be any server's private business. One that names another issuer
+   * (`iss`) is used only where they are opaque.
    */
   readonly accessTokens?: 'opaque' | 'jwt'
   /** Whether the server exchanges an access token for a narrower one (RFC 8693). Default false. */

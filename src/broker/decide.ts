@@ -3,7 +3,7 @@ import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { Narrowing, Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
-import { excessScopes, isForAnother, isLoginEnough } from './evidence.ts'
+import { excessScopes, isLoginEnough, isOutOfPlace } from './evidence.ts'
 import { hardMargin, livesLonger, softMargin } from './margin.ts'
 import { tokensFor, type Usable } from './token-index.ts'
 
@@ -122,7 +122,7 @@ function usableToken(credential: Credential, requirement: Requirement, moment: M
 }
 
 function isFit(token: Usable, credential: OAuthCredential, requirement: Requirement, moment: Moment): boolean {
-  if (isForAnother(token.secret, requirement.audience)) return false
+  if (isOutOfPlace(token, requirement.audience, moment.provider, moment.now)) return false
   const isStrict = moment.allowWider === false || offersExchange(credential, moment)
   if (isStrict && isWider(token.scopes, requirement, moment)) return false
   return isLoginEnough(credential, token.secret, requirement, moment.now)

@@ -1,7 +1,8 @@
-import { claimsOf } from '../claims.ts'
-import type { JsonObject, OAuthCredential, Secret } from '../credential.ts'
+import { claimsOf, type JwtEvidence, jwtEvidence } from '../claims.ts'
+import type { OAuthCredential, Secret } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
-import { type Implications, missingScopes, parseScope, scopeSet } from '../scope.ts'
+import type { Provider } from '../provider.ts'
+import { type Implications, missingScopes, scopeSet } from '../scope.ts'
 
 // What tokens show by themselves. A JWT is believed when it shows less, or more, than was said about it; an opaque
 // token shows nothing, and is not guessed at.
@@ -14,31 +15,43 @@ const aboutTheLogin: ReadonlySet<string> = new Set(['openid', 'offline_access'])
  * servers show the last part only of a scope that is a URL.
  */
 export function labelOf(said: readonly string[], token: Secret): readonly string[] {
-  const shown = shownScopes(claimsOf(token))
+  const shown = jwtEvidence(token)?.scopes ?? null
   if (shown === null) return said
   const isShownAs = (scope: string, one: string): boolean => scope === one || scope.endsWith(`/${one}`)
   const confirmed = said.filter((scope) => aboutTheLogin.has(scope) || shown.some((one) => isShownAs(scope, one)))
   return scopeSet([...confirmed, ...shown.filter((one) => !said.some((scope) => isShownAs(scope, one)))])
 }
 
-/** `scope` (RFC 9068 §2.2.3) or `scp`, as a string or a list; null where a token shows neither. */
-function shownScopes(claims: JsonObject | null): readonly string[] | null {
-  const value = claims?.['scope'] ?? claims?.['scp']
-  if (typeof value === 'string') return parseScope(value)
-  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : null
-}
-
 /** When a token ends by its own account, Unix milliseconds; null where it does not tell. */
 export function shownExpiry(token: Secret): number | null {
-  const exp = claimsOf(token)?.['exp']
-  return typeof exp === 'number' ? exp * 1000 : null
+  return jwtEvidence(token)?.expiresAt ?? null
 }
 
-/** Whether a token shows that it is for somebody else. */
-export function isForAnother(token: Secret, audience: string | undefined): boolean {
-  const aud = claimsOf(token)?.['aud']
-  if (audience === undefined || aud === undefined || aud === null) return false
-  return !(Array.isArray(aud) ? aud : [aud]).includes(audience)
+/** RFC 7519 §4.1.5 allows for clocks that differ, by a few minutes at most. */
+const clocksMayDifferMs = 60_000
+
+/**
+ * Whether a token shows that it would be refused: it is for another audience, not valid yet, or of another issuer. The
+ * issuer counts where access tokens are declared to be JWTs that name it (RFC 9068 §2.2): elsewhere, servers put names
+ * of their own there.
+ */
+export function isOutOfPlace(
+  { secret, obtainedAt }: { readonly secret: Secret; readonly obtainedAt: number },
+  audience: string | undefined,
+  { issuer, accessTokens }: Pick<Provider, 'issuer' | 'accessTokens'>,
+  now: number,
+): boolean {
+  const shown = jwtEvidence(secret)
+  if (shown === null) return false
+  const isForAnother = audience !== undefined && shown.audience.length > 0 && !shown.audience.includes(audience)
+  const isOfAnother = accessTokens === 'jwt' && shown.issuer !== null && shown.issuer !== issuer
+  return isForAnother || isOfAnother || startOf(shown, obtainedAt) > now + clocksMayDifferMs
+}
+
+/** Counted from when it was obtained where it tells when it was issued: our clock may be far behind the server's. */
+function startOf({ notBefore, issuedAt }: JwtEvidence, obtainedAt: number): number {
+  if (notBefore === null) return -Infinity
+  return issuedAt === null ? notBefore : Math.min(notBefore, obtainedAt + notBefore - issuedAt)
 }
 
 /** What a scope set allows beyond the scopes that are needed and those that they bring with them. */

@@ -1,4 +1,4 @@
-import { claimsOf } from '../claims.ts'
+import { jwtEvidence } from '../claims.ts'
 import type { JsonObject, OAuthCredential } from '../credential.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import type { Narrowing, Provider } from '../provider.ts'
@@ -85,6 +85,5 @@ async function afterwards(
 }
 
 function showsScopes({ accessToken }: TokenAnswer): boolean {
-  const claims = claimsOf(accessToken)
-  return claims !== null && ('scope' in claims || 'scp' in claims)
+  return (jwtEvidence(accessToken)?.scopes ?? null) !== null
 }

@@ -1,46 +1,9 @@
 import type { CryptoKey, JWTVerifyGetKey, JWTVerifyOptions, JWTVerifyResult } from 'jose'
-import { claimsOf } from '../claims.ts'
-import type { Json, Secret } from '../credential.ts'
+import { type JwtEvidence, jwtEvidence } from '../claims.ts'
+import type { Secret } from '../credential.ts'
 import { type AuthorizationServerMetadata, isSecureUrl, type Provider } from '../provider.ts'
-import { missingScopes, parseScope, scopeSet } from '../scope.ts'
+import { missingScopes } from '../scope.ts'
 import { classifyFailure } from './classify.ts'
-
-/** What a JWT shows of itself. Times are Unix milliseconds. */
-export interface JwtEvidence {
-  /** From `scope` or `scp` (RFC 9068 §2.2.3), a string or a list; null where it shows neither. */
-  readonly scopes: readonly string[] | null
-  readonly audience: readonly string[]
-  readonly issuer: string | null
-  readonly subject: string | null
-  readonly expiresAt: number | null
-  readonly notBefore: number | null
-}
-
-/** What a token shows without a look at its signature, or null for one that is opaque. */
-export function jwtEvidence(token: Secret): JwtEvidence | null {
-  const claims = claimsOf(token)
-  if (claims === null) return null
-  const text = (claim: string): string | null => (typeof claims[claim] === 'string' ? claims[claim] : null)
-  const time = (claim: string): number | null => (typeof claims[claim] === 'number' ? claims[claim] * 1000 : null)
-  return {
-    scopes: scopesOf(claims['scope']) ?? scopesOf(claims['scp']),
-    audience: stringsOf(claims['aud']),
-    issuer: text('iss'),
-    subject: text('sub'),
-    expiresAt: time('exp'),
-    notBefore: time('nbf'),
-  }
-}
-
-function scopesOf(value: Json | undefined): readonly string[] | null {
-  if (typeof value === 'string') return parseScope(value)
-  return Array.isArray(value) ? scopeSet(stringsOf(value)) : null
-}
-
-function stringsOf(value: Json | undefined): readonly string[] {
-  const list: readonly Json[] = Array.isArray(value) ? value : value === undefined ? [] : [value]
-  return list.filter((each) => typeof each === 'string')
-}
 
 export interface ValidationRequest {
   readonly provider: Provider

@@ -1,9 +1,10 @@
 import { exportJWK, generateKeyPair, type JWK, type JWTHeaderParameters, SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { completeLogin } from '../../examples/server/robot.ts'
+import { jwtEvidence } from '../../src/claims.ts'
 import { type JsonObject, Secret } from '../../src/credential.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
-import { jwtEvidence, type TokenValidation, type ValidationRequest, validateToken } from '../../src/grant/validate.ts'
+import { type TokenValidation, type ValidationRequest, validateToken } from '../../src/grant/validate.ts'
 import type { AuthorizationServerMetadata, Provider } from '../../src/provider.ts'
 import { type FullServer, startFullServer } from './full-server.ts'
 import { expectNoSecret, grantRequest, json, nobody, oauth, type Stub, stub } from './setup.ts'
@@ -66,6 +67,7 @@ describe('a JWT access token (RFC 9068)', () => {
       issuer,
       subject: 'alice',
       expiresAt: now + 60_000,
+      issuedAt: null,
       notBefore: null,
     }
     const token = await mine.sign(access, { typ: 'at+jwt' })
