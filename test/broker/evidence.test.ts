@@ -3,6 +3,7 @@ import { decide, type Moment } from '../../src/broker/decide.ts'
 import { type JsonObject, type OAuthCredential, Secret } from '../../src/credential.ts'
 import type { Requirement } from '../../src/endpoint.ts'
 import type { Provider } from '../../src/provider.ts'
+import { setStage } from './stage.ts'
 
 const now = 1_800_000_000_000
 const seconds = now / 1000
@@ -93,4 +94,21 @@ describe('a stored JWT access token', () => {
       { needed: ['https://graph.example/Mail.Read'] },
     ],
   ])('%s', (_, action, claims, more) => expect(decided(claims, more)).toBe(action))
+})
+
+test('a server whose new token is not valid yet is asked once, and its refresh token is kept', async () => {
+  const stage = await setStage()
+  try {
+    await stage.login()
+    await stage.expire()
+    stage.server.reset()
+    const iat = Math.floor(Date.now() / 1000)
+    stage.server.mutateResponse((body) => ({ ...body, access_token: jwt({ iat, nbf: iat + 3600 }).reveal() }))
+    const before = await stage.credential()
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({ code: 'response_invalid' })
+    expect(stage.server.counts().token['refresh_token']).toBe(1)
+    expect((await stage.credential()).grant.generation).toBe(before.grant.generation + 1)
+  } finally {
+    await stage.stop()
+  }
 })
