@@ -1,11 +1,13 @@
 import { defineConfig } from 'vitest/config'
 import { mutate } from './test/simulation/mutants.ts'
 
-// `--mode storms`: what takes too long for every run.
+/** What takes too long for every run, or needs more than npm installs. */
+const modes: Readonly<Record<string, string>> = { storms: 'test/**/*.storms.ts', browser: 'test/**/*.browser.ts' }
+
 export default defineConfig(({ mode }) => ({
   plugins: [mutate()],
   test: {
-    include: [mode === 'storms' ? 'test/**/*.storms.ts' : 'test/**/*.test.ts'],
+    include: [modes[mode] ?? 'test/**/*.test.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

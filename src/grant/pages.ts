@@ -30,7 +30,7 @@ const style = [
   'h1{margin:0 0 1rem;font-size:1.6rem;line-height:1.25;color:var(--bad)}',
   '.good h1{color:var(--good)}',
   'p{margin:0 0 .75rem;overflow-wrap:anywhere}',
-  'p:last-child{margin:0}',
+  'main>p{margin:0}',
 ].join('')
 
 function page(status: number, title: string, message: string, next: string): Page {
