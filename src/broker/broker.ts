@@ -569,7 +569,7 @@ export class TokenBroker {
     return new AuthkeepError('response_invalid', {
       provider: provider.id,
       status: 200,
-      what: 'the token it brings has expired already, or is not for this resource',
+      what: 'the token it brings is expired or not valid yet, or is for another resource or of another issuer',
     })
   }
 
