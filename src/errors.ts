@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { loginCommand, type WantedLogin } from './login-command.ts'
+import { loginCommand, otherLogin, type WantedLogin } from './login-command.ts'
 
 /** What a caller can do about an error: ask a person to log in, choose between accounts, try again, or change something. */
 export type Remedy = 'authorize' | 'choose' | 'retry' | 'fix'
@@ -18,6 +18,7 @@ export interface ErrorDetails {
       | 'registration_changed'
       | 'denied'
       | 'timed_out'
+      | 'answer_lost'
       | 'superseded'
     resource?: string
     /** What the login should bring, where that is known. */
@@ -48,6 +49,8 @@ export interface ErrorDetails {
    * known to be spent, and an older state of the store has brought it back.
    */
   refresh_interrupted: { provider: string; account: string; since: number; stage: 'sent' | 'replayed' | 'rolled_back' }
+  /** The server has no such way to log in. `alternatives` are the names of others that it has. */
+  flow_unavailable: { provider: string; account: string; unavailable: string; alternatives: readonly string[] }
   step_up_required: { provider: string; account: string; acrValues?: readonly string[]; maxAge?: number }
   account_ambiguous: { provider: string; accounts: readonly string[] }
   provider_unknown: { asked: string; nearest?: string }
@@ -80,6 +83,7 @@ const remedies: { readonly [C in ErrorCode]: Remedy } = {
   scope_too_wide: 'fix',
   grant_revoked: 'authorize',
   refresh_interrupted: 'authorize',
+  flow_unavailable: 'authorize',
   step_up_required: 'authorize',
   account_ambiguous: 'choose',
   provider_unknown: 'fix',
@@ -110,6 +114,7 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   registration_changed: 'the stored one belongs to another issuer or client',
   denied: 'the request was denied',
   timed_out: 'nobody finished the login in time',
+  answer_lost: 'the last one was finished, and the answer to it was lost on the way',
   superseded: 'another login has taken its place',
 }
 
@@ -123,6 +128,8 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   grant_revoked: (d) => `${d.provider} no longer accepts the login "${d.account}".`,
   refresh_interrupted: (d) =>
     `A refresh of the ${d.provider} login "${d.account}" was interrupted, and its refresh token may have been spent.`,
+  flow_unavailable: (d) =>
+    `${d.provider} has no ${d.unavailable} login, or not for this client${d.alternatives.length === 0 ? '' : `; there are: ${d.alternatives.join(', ')}`}.`,
   step_up_required: (d) => `${d.provider} asks for a fresh or stronger login of "${d.account}".`,
   account_ambiguous: (d) => `Several ${d.provider} accounts could be meant: ${d.accounts.join(', ')}.`,
   provider_unknown: (d) => `No provider is called ${d.asked}.${nearest(d.nearest)}`,
@@ -175,6 +182,7 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
   /** The command by which a person can help, where a login is what helps: for a program that only passes errors on. */
   get loginCommand(): string | undefined {
     if (this.remedy !== 'authorize') return undefined
+    if (isAuthkeepError(this, 'flow_unavailable')) return otherLogin(this.detail)
     if (!isAuthkeepError(this, 'scope_missing')) return loginCommand(this.detail as WantedLogin)
     return this.detail.obtainable ? loginCommand({ ...this.detail, scopes: this.detail.missing }) : undefined
   }

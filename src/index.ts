@@ -57,7 +57,15 @@ export {
   type ResourceDiscoveryOptions,
 } from './grant/resource-discovery.ts'
 export { defaultStorePath, homeDirectory } from './home.ts'
-export type { AuthorizationServerMetadata, Narrowing, PrivateJwk, Provider, ProviderClient } from './provider.ts'
+export type {
+  AuthorizationServerMetadata,
+  DeviceLogin,
+  DeviceLoginMember,
+  Narrowing,
+  PrivateJwk,
+  Provider,
+  ProviderClient,
+} from './provider.ts'
 export { loadProvider, loadProviders, saveProvider } from './provider-files.ts'
 export { parseProvider } from './provider-schema.ts'
 export { formatScope, missingScopes, parseScope, scopeSet, unionScopes } from './scope.ts'

@@ -13,11 +13,13 @@ export interface WantedLogin {
   readonly scopes?: readonly string[]
   readonly acrValues?: readonly string[]
   readonly maxAge?: number
+  /** How to log in. */
+  readonly flow?: string
 }
 
 /** The login that would help. */
 export function loginCommand(wanted: WantedLogin, homeOption: readonly string[] = []): string {
-  const { provider, account = 'default', resource, scopes = [], acrValues = [], maxAge } = wanted
+  const { provider, account = 'default', resource, scopes = [], acrValues = [], maxAge, flow } = wanted
   return commandLine([
     'login',
     provider,
@@ -26,6 +28,15 @@ export function loginCommand(wanted: WantedLogin, homeOption: readonly string[] 
     ...(resource === undefined ? [] : ['--resource', resource]),
     ...acrValues.flatMap((acr) => ['--acr', acr]),
     ...(maxAge === undefined ? [] : ['--max-age', String(maxAge)]),
+    ...(flow === undefined ? [] : ['--flow', flow]),
     ...homeOption,
   ])
+}
+
+/** The login by the first of the other ways, or undefined where there is none. */
+export function otherLogin(
+  { alternatives: [flow], ...wanted }: WantedLogin & { readonly alternatives: readonly string[] },
+  homeOption: readonly string[] = [],
+): string | undefined {
+  return flow === undefined ? undefined : loginCommand({ ...wanted, flow }, homeOption)
 }

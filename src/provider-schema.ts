@@ -103,6 +103,43 @@ function schemaOf(z: Zod) {
       .exactOptional(),
     narrowing: oneOf('honoured', 'ignored', 'destructive', 'silent').exactOptional(),
   }
+  const status = () =>
+    z.int('must be an HTTP status').min(100, 'must be an HTTP status').max(599, 'must be an HTTP status')
+  const names = () =>
+    list(text())
+      .refine((all) => all.length > 0, 'must have a name')
+      .exactOptional()
+  const deviceMembers = {
+    client_id: names(),
+    scope: names(),
+    device_code: names(),
+    user_code: names(),
+    verification_uri: names(),
+    verification_uri_complete: names(),
+    expires_in: names(),
+    interval: names(),
+    code: names(),
+    code_verifier: names(),
+  }
+  const deviceLogin = {
+    codeEndpoint: url(),
+    pollEndpoint: url(),
+    redirectUri: url(),
+    verificationUri: url().exactOptional(),
+    origins: list(
+      url().refine(
+        (value) => URL.canParse(value) && new URL(value).origin === value,
+        'must be an origin, without a path',
+      ),
+    ).exactOptional(),
+    encoding: oneOf('form', 'json').exactOptional(),
+    codeParameters: list(oneOf('client_id', 'scope')).exactOptional(),
+    pollParameters: list(oneOf('client_id', 'device_code', 'user_code')).exactOptional(),
+    members: z.strictObject(deviceMembers, named('must be an object')).exactOptional(),
+    pendingStatuses: list(status()).exactOptional(),
+    disabledStatuses: list(status()).exactOptional(),
+    lifetimeMs: milliseconds.exactOptional(),
+  }
   const endpoint = {
     url: z.string('must be a string').superRefine((value, context) => {
       const { problem } = compilePattern(value)
@@ -166,6 +203,7 @@ function schemaOf(z: Zod) {
     scopes: scopes().exactOptional(),
     redirect: z.strictObject(redirect, named('must be an object')).exactOptional(),
     authorization: authorization.exactOptional(),
+    deviceLogin: z.strictObject(deviceLogin, named('must be an object')).exactOptional(),
     endpoints: list(z.strictObject(endpoint, named('must be an object'))).exactOptional(),
     refresh: z.strictObject(refresh, named('must be an object')).exactOptional(),
     accessTokens: oneOf('opaque', 'jwt').exactOptional(),
@@ -176,7 +214,10 @@ function schemaOf(z: Zod) {
   }
   return {
     /** The members known at each place, for the nearest to an unknown one. */
-    shapes: { '': provider, client, redirect, refresh, endpoints: endpoint },
+    shapes: {
+      ...{ '': provider, client, redirect, refresh, endpoints: endpoint },
+      ...{ deviceLogin, 'deviceLogin.members': deviceMembers },
+    },
     schema: z.strictObject(provider, named('must be an object')),
   }
 }

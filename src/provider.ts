@@ -38,6 +38,51 @@ export interface ProviderClient {
 /** What the server does with `scope` at refresh; RFC 6749 §6 asks for `honoured`. */
 export type Narrowing = 'honoured' | 'ignored' | 'destructive' | 'silent'
 
+/** What goes to and fro in a device login, under the names of RFC 8628, RFC 6749 and RFC 7636. */
+export type DeviceLoginMember =
+  | 'client_id'
+  | 'scope'
+  | 'device_code'
+  | 'user_code'
+  | 'verification_uri'
+  | 'verification_uri_complete'
+  | 'expires_in'
+  | 'interval'
+  | 'code'
+  | 'code_verifier'
+
+/**
+ * A login on another device that is not the one of RFC 8628: the server gives a code to show, and answers a poll not with
+ * tokens but with an authorization code and the verifier of it, which are exchanged as any code is (RFC 6749 §4.1.3).
+ * Beyond the statuses declared here, the errors of RFC 8628 §3.5 mean what they mean there.
+ */
+export interface DeviceLogin {
+  /** Where a code to show is asked for: on the origin of the issuer, or on one of `origins`. So the other addresses. */
+  readonly codeEndpoint: string
+  /** Where is asked whether the person is done. */
+  readonly pollEndpoint: string
+  /** The `redirect_uri` that the authorization code was issued for. Nothing is sent there. */
+  readonly redirectUri: string
+  /** The page on which the person enters the code, where the server does not name it (`verification_uri`). */
+  readonly verificationUri?: string
+  /** Other origins that this login may use. */
+  readonly origins?: readonly string[]
+  /** Body of both requests; default `form`. */
+  readonly encoding?: 'form' | 'json'
+  /** What is sent for a code; default `client_id` and `scope` (RFC 8628 §3.1). */
+  readonly codeParameters?: readonly ('client_id' | 'scope')[]
+  /** What is sent with a poll; default `client_id` and `device_code` (RFC 8628 §3.4). */
+  readonly pollParameters?: readonly ('client_id' | 'device_code' | 'user_code')[]
+  /** What the server calls a member. Of several names the first is sent, and whichever is there is read. */
+  readonly members?: { readonly [Member in DeviceLoginMember]?: readonly string[] }
+  /** HTTP statuses of a poll that mean "not yet". */
+  readonly pendingStatuses?: readonly number[]
+  /** HTTP statuses of `codeEndpoint` that mean that the server, or the client there, has no such login. */
+  readonly disabledStatuses?: readonly number[]
+  /** How long a code lives where the server does not say (`expires_in`); default 15 minutes. */
+  readonly lifetimeMs?: number
+}
+
 /**
  * An authorization server, our registration there, its endpoints and its quirks: data only. A difference between
  * servers is a documented member whose default is what the RFC says. Most users load one with `loadProvider(file)`.
@@ -60,6 +105,8 @@ export interface Provider {
   }
   /** Extra parameters of the authorization request. */
   readonly authorization?: Readonly<Record<string, string>>
+  /** Where the device login of the server is not the one of RFC 8628. */
+  readonly deviceLogin?: DeviceLogin
   readonly endpoints?: readonly Endpoint[]
   readonly refresh?: {
     /** Body of the refresh request; default `form` (RFC 6749 §6). */
@@ -115,10 +162,11 @@ export function checkProvider(provider: Provider, source = 'a provider'): void {
 
 function* problemsOf(provider: Provider): Generator<string> {
   // Typed as unknown on purpose: a provider may come from JavaScript or from a file.
-  const { id, issuer, client, endpoints, metadata } = provider as { [M in keyof Provider]: unknown }
+  const { id, issuer, client, endpoints, metadata, deviceLogin } = provider as { [M in keyof Provider]: unknown }
   if (typeof id !== 'string' || !/^[^:\s]+$/.test(id)) yield 'id: must be a word without a colon'
   if (!isUrl(issuer)) yield 'issuer: must be an https URL (http only on loopback)'
   if (typeof (client as { id?: unknown } | undefined)?.id !== 'string') yield 'client.id: must be a string'
+  if (typeof deviceLogin === 'object' && deviceLogin !== null) yield* problemsOfDeviceLogin(deviceLogin, issuer)
   if (endpoints !== undefined && !Array.isArray(endpoints)) {
     yield 'endpoints: must be a list'
     return
@@ -132,7 +180,22 @@ function* problemsOf(provider: Provider): Generator<string> {
   }
 }
 
-function isUrl(value: unknown): boolean {
+/** What is sent there brings a login home, and a person is led there: nowhere but where the provider's file says. */
+function* problemsOfDeviceLogin(login: { [M in keyof DeviceLogin]?: unknown }, issuer: unknown): Generator<string> {
+  const { origins } = login
+  const allowed = [issuer, ...(Array.isArray(origins) ? (origins as readonly unknown[]) : [])]
+    .filter(isUrl)
+    .map((url) => new URL(url).origin)
+  for (const name of ['codeEndpoint', 'pollEndpoint', 'verificationUri'] as const) {
+    const url = login[name]
+    if (url === undefined && name === 'verificationUri') continue
+    if (!isUrl(url)) yield `deviceLogin.${name}: must be an https URL`
+    else if (!allowed.includes(new URL(url).origin))
+      yield `deviceLogin.${name}: must be on the origin of the issuer or on one of deviceLogin.origins`
+  }
+}
+
+function isUrl(value: unknown): value is string {
   return typeof value === 'string' && URL.canParse(value) && isSecureUrl(new URL(value))
 }
 

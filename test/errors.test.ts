@@ -23,6 +23,7 @@ const samples: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   },
   grant_revoked: { provider: 'acme', account: 'work', generation: 3 },
   refresh_interrupted: { provider: 'acme', account: 'work', since: 1_790_000_000_000, stage: 'sent' },
+  flow_unavailable: { provider: 'acme', account: 'work', unavailable: 'device', alternatives: ['paste', 'browser'] },
   step_up_required: { provider: 'acme', account: 'work', maxAge: 300 },
   account_ambiguous: { provider: 'acme', accounts: ['home', 'work'] },
   provider_unknown: { asked: 'acne', nearest: 'acme' },
@@ -127,11 +128,16 @@ describe('the command that helps', () => {
     expect(new AuthkeepError('scope_missing', samples.scope_missing).loginCommand).toBe(
       'authkeep login acme --account work --scope files:write',
     )
+    expect(new AuthkeepError('flow_unavailable', samples.flow_unavailable).loginCommand).toBe(
+      'authkeep login acme --account work --flow paste',
+    )
   })
 
   it('is none where no login helps', () => {
     const unobtainable = { ...samples.scope_missing, obtainable: false }
     expect(new AuthkeepError('scope_missing', unobtainable).loginCommand).toBeUndefined()
+    const nothingElse = { ...samples.flow_unavailable, alternatives: [] }
+    expect(new AuthkeepError('flow_unavailable', nothingElse).loginCommand).toBeUndefined()
     expect(new AuthkeepError('store_busy', samples.store_busy).loginCommand).toBeUndefined()
   })
 })

@@ -31,6 +31,20 @@ const complete: Provider = {
   ],
   refresh: { encoding: 'json', rotation: { graceMs: 30_000 }, narrowing: 'honoured' },
   implies: { 'files:write': ['files:read'] },
+  deviceLogin: {
+    codeEndpoint: 'https://as.example/device/code',
+    pollEndpoint: 'https://login.example/device/poll',
+    verificationUri: 'https://as.example/device',
+    redirectUri: 'https://as.example/device/callback',
+    origins: ['https://login.example'],
+    encoding: 'json',
+    codeParameters: ['client_id'],
+    pollParameters: ['device_code', 'user_code'],
+    members: { user_code: ['user_code', 'usercode'], code: ['authorization_code'] },
+    pendingStatuses: [403, 404],
+    disabledStatuses: [404],
+    lifetimeMs: 900_000,
+  },
 }
 
 async function refusal(promise: Promise<unknown>): Promise<AuthkeepError<'provider_invalid'>> {
@@ -94,6 +108,27 @@ describe('a provider', () => {
     ['refresh.rotation', { graceMs: -1 }, /^refresh.rotation.graceMs: must be milliseconds$/],
     ['refresh.rotation', { graceMS: 1 }, /^refresh.rotation: must be none, strict or/],
     ['refresh.narrowing', 'maybe', /^refresh.narrowing: must be one of/],
+    ['deviceLogin', 'https://as.example/device', /^deviceLogin: must be an object$/],
+    ['deviceLogin.codeEndpoint', 'http://as.example/c', /^deviceLogin.codeEndpoint: must be an https URL/],
+    [
+      'deviceLogin.codeEndpoint',
+      'https://evil.test/c',
+      /^deviceLogin.codeEndpoint: must be on the origin of the issuer/,
+    ],
+    [
+      'deviceLogin.verificationUri',
+      'https://as.example.evil.test',
+      /^deviceLogin.verificationUri: must be on the origin/,
+    ],
+    ['deviceLogin.origins', [], /^deviceLogin.pollEndpoint: must be on the origin of the issuer or on one of/],
+    ['deviceLogin.origins', ['https://login.example/x'], /^deviceLogin.origins.0: must be an origin, without a path$/],
+    [
+      'deviceLogin.codeParameters',
+      ['client_secret'],
+      /^deviceLogin.codeParameters.0: must be one of client_id, scope$/,
+    ],
+    ['deviceLogin.members.code', [], /^deviceLogin.members.code: must have a name$/],
+    ['deviceLogin.pendingStatuses', [42], /^deviceLogin.pendingStatuses.0: must be an HTTP status$/],
     ['implies', { a: 'b' }, /^implies.a: must be a list$/],
     ['metadata', { token_endpoint: 'http://as.example/token' }, /^metadata.token_endpoint: must be an https URL/],
     ['metadata', { device_authorization_endpoint: 'http://as.example/d' }, /^metadata.device_authorization_endpoint: /],
@@ -111,6 +146,8 @@ describe('a provider', () => {
     ['refresh.narowing', /^refresh.narowing: is not a member, did you mean narrowing\?$/],
     ['endpoints.0.resourse', /^endpoints.0.resourse: is not a member, did you mean resource\?$/],
     ['endpoints.0.accept', /^endpoints.0.accept: is not a member, did you mean accepts\?$/],
+    ['deviceLogin.pollEndpont', /^deviceLogin.pollEndpont: is not a member, did you mean pollEndpoint\?$/],
+    ['deviceLogin.members.usercode', /^deviceLogin.members.usercode: is not a member, did you mean user_code\?$/],
     ['endpoints.0.zzzzzz', /^endpoints.0.zzzzzz: is not a member \(known: url, scopes,/],
   ])('with a member %s is refused, because nobody would read it', async (path, problem) => {
     const found = await problems(having(path, 'x'))

@@ -1,5 +1,5 @@
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
-import { commandLine, loginCommand } from '../login-command.ts'
+import { commandLine, loginCommand, otherLogin } from '../login-command.ts'
 import { replacementRefused } from '../provider-files.ts'
 import { PersonNeeded, UsageError } from './context.ts'
 
@@ -77,6 +77,10 @@ const steps: {
     `Declare refresh.narrowing in the provider file of ${provider} if the server honours a narrower scope, or allow a wider token`,
   grant_revoked: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
   refresh_interrupted: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
+  flow_unavailable: (detail, { homeOption }) => {
+    const other = otherLogin(detail, homeOption)
+    return other === undefined ? `Check the addresses of ${detail.provider}` : `Log in another way: ${other}`
+  },
   step_up_required: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
   account_ambiguous: ({ provider, accounts: [first = 'name'] }, { typed, command, homeOption }) =>
     command === 'login'

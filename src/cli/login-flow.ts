@@ -38,6 +38,7 @@ async function nameFor(context: Context, provider: Provider): Promise<FlowName> 
 
 /** A server that does not answer now will say so to the flow. */
 async function knowsDeviceCodes(provider: Provider): Promise<boolean> {
+  if (provider.deviceLogin !== undefined) return true
   try {
     const metadata = await discover(provider, { fetch, signal: AbortSignal.timeout(10_000) })
     return metadata['device_authorization_endpoint'] !== undefined

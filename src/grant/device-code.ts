@@ -1,15 +1,15 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { DeviceAuthorizationResponse } from 'openid-client'
 import { abortable } from '../abort.ts'
 import { AuthkeepError } from '../errors.ts'
 import { type AuthorizationServerMetadata, isSecureUrl, type Provider } from '../provider.ts'
 import { formatScope } from '../scope.ts'
 import { configure } from './configuration.ts'
+import { declaredLogin, type TokenGrant, unavailable } from './device-login.ts'
 import { discover } from './discovery.ts'
 import { dpopKeyFor } from './dpop.ts'
-import type { GrantAnswer, GrantFlow, GrantRequest } from './flow.ts'
+import type { GrantAnswer, GrantFlow, GrantRequest, TokenAnswer } from './flow.ts'
 import { grantedScopes } from './granted-scopes.ts'
-import { nextPoll } from './polling.ts'
+import { type Polling, poll, timer } from './polling.ts'
 import { watchPost } from './token-endpoint.ts'
 import { tokenError } from './token-error.ts'
 import { requestToken, unserved } from './token-request.ts'
@@ -35,63 +35,55 @@ export interface DeviceOptions {
 }
 
 const requestMs = 20_000
+/** How long a code that was sent home is tried; RFC 6749 §4.1.2 lets it live for 10 minutes at most. */
+const exchangeMs = 60_000
 
 /**
- * Login on another device (RFC 8628). The server is asked as often as it allows, and less often while it says
- * `slow_down` or cannot be reached (§3.5); no failure of the network ends the login before the code expires.
+ * Login on another device: RFC 8628, or what the provider declares in its place (`deviceLogin`). The server is asked as
+ * often as it allows, and less often while it says `slow_down` or cannot be reached (§3.5); no failure of the network
+ * ends the login before the code expires.
  *
- * `run` rejects with AuthkeepError `authorization_required` (`denied`, `timed_out`), `response_invalid`,
- * `server_rejected`, `server_unavailable` (before there is a code), `edge_challenge`, with whatever `show` throws, or
- * with `signal.reason`.
+ * `run` rejects with AuthkeepError `flow_unavailable`, `authorization_required` (`denied`, `timed_out`, `answer_lost`),
+ * `response_invalid`, `server_rejected`, `server_unavailable` (before there is a code), `edge_challenge`, with whatever
+ * `show` throws, or with `signal.reason`.
  */
 export function deviceFlow(options: DeviceOptions): GrantFlow {
   return { name: 'device', run: (request) => login(request, options) }
 }
 
 async function login(request: GrantRequest, { show, sleep = timer }: DeviceOptions): Promise<GrantAnswer> {
-  const { provider, account, scopes, resources, fetch, now, signal } = request
+  const { provider, scopes, resources, fetch, now, signal } = request
   signal?.throwIfAborted()
   const metadata = await discover(provider, { fetch, signal })
   const dpopKey = await dpopKeyFor(request)
-  const authorization = await abortable(begin(request, metadata), signal)
-  const expiresAt = now() + authorization.expires_in * 1000
-  await abortable(Promise.resolve(show(shown(provider, authorization, expiresAt))), signal)
+  const declared = provider.deviceLogin && declaredLogin(request, metadata, provider.deviceLogin, requestMs)
+  const issued = await abortable(declared === undefined ? begin(request, metadata) : declared.begin(), signal)
+  const expiresAt = now() + issued.expires_in * 1000
+  await abortable(Promise.resolve(show(shown(provider, issued, expiresAt))), signal)
 
-  const deviceCode = authorization.device_code
-  const resource = resources[0] ?? null
-  const parameters = { device_code: deviceCode, ...(resource === null ? {} : { resource }) }
+  const polling = { request, waitMs: (issued.interval ?? 5) * 1000, expiresAt, sleep }
   const common = { provider, metadata, fetch, timeoutMs: requestMs }
-  const late = (): AuthkeepError =>
-    new AuthkeepError('authorization_required', { provider: provider.id, account, reason: 'timed_out' })
-  let waitMs = (authorization.interval ?? 5) * 1000
-  for (;;) {
-    // What would come too late is not waited for.
-    if (now() + waitMs >= expiresAt) throw late()
-    await abortable(sleep(waitMs, signal), signal)
-    const poll = requestToken(
-      { ...common, dpopKey, now, requestedScopes: scopes, resource, secrets: [deviceCode] },
-      (client, config) => client.genericGrantRequest(config, grantType, parameters),
-    )
-    const outcome = await abortable(poll, signal)
-    if (outcome.kind === 'served') {
-      const { answer: token } = outcome
-      const granted = await grantedScopes(token, { ...common, scopes, resources })
-      return { type: 'oauth', ...granted, resources, token, ...(dpopKey === undefined ? {} : { dpopKey }) }
-    }
-    const next = nextPoll(outcome, waitMs)
-    if (next.kind === 'wait') waitMs = next.ms
-    else if (next.kind === 'expired') throw late()
-    else if (next.kind === 'denied')
-      throw new AuthkeepError('authorization_required', { provider: provider.id, account, reason: 'denied' })
-    else throw tokenError({ provider, metadata }, outcome)
+  const resource = resources[0] ?? null
+  const obtain = ({ grantType, parameters }: TokenGrant, more: Omit<Polling, 'failed'>): Promise<TokenAnswer> => {
+    const sent = { ...parameters, ...(resource === null ? {} : { resource }) }
+    const asked = { ...common, dpopKey, now, requestedScopes: scopes, resource, secrets: Object.values(parameters) }
+    return poll(() => requestToken(asked, (client, config) => client.genericGrantRequest(config, grantType, sent)), {
+      ...more,
+      failed: (outcome) => tokenError({ provider, metadata }, outcome),
+    })
   }
+  const token =
+    declared === undefined
+      ? await obtain({ grantType: deviceGrant, parameters: { device_code: issued.device_code } }, polling)
+      : await obtain(await poll(() => declared.ask(issued), { ...polling, failed: declared.failed }), {
+          ...{ request, sleep, waitMs: 0 },
+          expiresAt: now() + exchangeMs,
+        })
+  const granted = await grantedScopes(token, { ...common, scopes, resources })
+  return { type: 'oauth', ...granted, resources, token, ...(dpopKey === undefined ? {} : { dpopKey }) }
 }
 
-const grantType = 'urn:ietf:params:oauth:grant-type:device_code'
-
-function timer(ms: number, signal: AbortSignal | undefined): Promise<unknown> {
-  return delay(ms, undefined, signal === undefined ? {} : { signal })
-}
+const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code'
 
 /** The device authorization request (RFC 8628 §3.1). */
 async function begin(
@@ -100,8 +92,7 @@ async function begin(
 ): Promise<DeviceAuthorizationResponse> {
   const client = await import('openid-client')
   const { provider, scopes, resources } = request
-  if (metadata.device_authorization_endpoint === undefined)
-    throw invalid(provider, 'its metadata has no device_authorization_endpoint')
+  if (metadata.device_authorization_endpoint === undefined) throw unavailable(request, metadata)
   const post = watchPost({
     ...request,
     dpopKey: undefined,

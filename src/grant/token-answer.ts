@@ -48,7 +48,8 @@ function secretOf(value: Json | undefined): Secret | null {
   return typeof value === 'string' && value !== '' ? new Secret(value) : null
 }
 
-function secondsOf(value: Json | undefined): number | null {
+/** A number of seconds, which some servers send as a string; null if it is none. */
+export function secondsOf(value: unknown): number | null {
   const seconds = typeof value === 'string' ? Number.parseFloat(value) : value
   return typeof seconds === 'number' && Number.isFinite(seconds) && seconds >= 0 ? seconds : null
 }

@@ -27,9 +27,12 @@ export interface Desk {
   clear(): Promise<void>
 }
 
-export async function openDesk(options: AuthorizationServerOptions = {}): Promise<Desk> {
+export async function openDesk(
+  options: AuthorizationServerOptions = {},
+  startServer: (options: AuthorizationServerOptions) => Promise<AuthorizationServer> = startAuthorizationServer,
+): Promise<Desk> {
   const home = await mkdtemp(join(tmpdir(), 'authkeep-desk-'))
-  const server = await startAuthorizationServer(options)
+  const server = await startServer(options)
   const api = await startResourceServer({ authorizationServer: server })
   const authkeep = (...args: readonly string[]): Promise<Run> => ended(start(home, args))
   const addProvider = async (id: string, changes: object = {}): Promise<void> => {

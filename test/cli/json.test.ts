@@ -84,6 +84,7 @@ describe('the exit code of every error', () => {
     scope_too_wide: [1, { ...key, needed: ['a'], excess: ['b'] }],
     grant_revoked: [4, { ...key, generation: 1 }],
     refresh_interrupted: [4, { ...key, since: 0, stage: 'sent' }],
+    flow_unavailable: [4, { ...key, unavailable: 'device', alternatives: ['paste'] }],
     step_up_required: [4, key],
     account_ambiguous: [1, { provider: 'acme', accounts: ['a', 'b'] }],
     provider_unknown: [1, { asked: 'acne' }],

@@ -1,4 +1,3 @@
-import type { Configuration } from 'oidc-provider'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type AuthorizationServer, startAuthorizationServer } from '../../examples/server/authorization-server.ts'
 import { demoProvider } from '../../examples/server/demo-provider.ts'
@@ -6,38 +5,13 @@ import { completeLogin, type RobotOptions } from '../../examples/server/robot.ts
 import { type DeviceCode, type DeviceOptions, deviceFlow } from '../../src/grant/device-code.ts'
 import { nextPoll } from '../../src/grant/polling.ts'
 import type { Provider } from '../../src/provider.ts'
+import { withDeviceCodes } from './device-server.ts'
 import { expectNoSecret, grantRequest, json, nobody, oauth, rejection, stub } from './setup.ts'
-
-type Page = NonNullable<NonNullable<Configuration['features']>['deviceFlow']>
-
-/** Pages of oidc-provider without its advice for production; where it would ask for another code, there is no form. */
-const pages: Page = {
-  enabled: true,
-  userCodeInputSource: (context) => {
-    context.body = 'Which code?'
-  },
-  userCodeConfirmSource: (context, form) => {
-    context.body = form
-  },
-  successSource: (context) => {
-    context.body = 'Done.'
-  },
-}
 
 let server: AuthorizationServer
 let provider: Provider
 beforeAll(async () => {
-  server = await startAuthorizationServer({
-    configure: (configuration) => ({
-      ...configuration,
-      ttl: { ...configuration.ttl, DeviceCode: 600 },
-      features: { ...configuration.features, deviceFlow: pages },
-      clients: (configuration.clients ?? []).map((client) => ({
-        ...client,
-        grant_types: [...(client.grant_types ?? []), 'urn:ietf:params:oauth:grant-type:device_code'],
-      })),
-    }),
-  })
+  server = await startAuthorizationServer({ configure: withDeviceCodes })
   provider = demoProvider(server)
 })
 afterEach(() => server.reset())
@@ -125,6 +99,23 @@ describe('a login on another device', () => {
     expect(server.counts().arrived).toBe(4)
   })
 
+  it('whose answer is lost says so', async () => {
+    const alice = person()
+    server.fault('lost')
+    const failed = await rejection(run(alice))
+    expect(failed).toMatchObject({ code: 'authorization_required', detail: { reason: 'answer_lost' } })
+    expect(alice.waits).toEqual([5000, 10_000])
+  })
+
+  it('whose poll was lost before the person was done goes on', async () => {
+    server.fault('lost', error('authorization_pending'), error('invalid_grant'))
+    const failed = await rejection(run(person({ visit: nobodyComes })))
+    expect(failed).toMatchObject({ code: 'server_rejected', detail: { error: 'invalid_grant' } })
+    server.fault('lost', error('slow_down'), { status: 429 })
+    const lost = await rejection(run(person()))
+    expect(lost).toMatchObject({ code: 'authorization_required', detail: { reason: 'answer_lost' } })
+  })
+
   it('ends when the person says no', async () => {
     const failed = await rejection(run(person({ visit: visiting({ deny: true }) })))
     expect(failed).toMatchObject({ code: 'authorization_required', detail: { account: 'default', reason: 'denied' } })
@@ -164,10 +155,7 @@ describe('a login on another device', () => {
   it('is refused where the server has none, or nobody is there', async () => {
     const metadata = { token_endpoint: `${server.origin}/token` }
     const none = await rejection(deviceFlow(person().options).run(grantRequest({ ...provider, metadata })))
-    expect(none).toMatchObject({
-      code: 'response_invalid',
-      detail: { what: 'its metadata has no device_authorization_endpoint' },
-    })
+    expect(none).toMatchObject({ code: 'flow_unavailable', detail: { unavailable: 'device', alternatives: [] } })
     const gone = { ...metadata, device_authorization_endpoint: `${await nobody()}/device` }
     const away = await rejection(deviceFlow(person().options).run(grantRequest({ ...provider, metadata: gone })))
     expect(away).toMatchObject({ code: 'server_unavailable', detail: { sent: false, cause: 'ECONNREFUSED' } })
