@@ -203,7 +203,7 @@ async function createProvider(
           token_endpoint_auth_method: 'none',
           grant_types: ['authorization_code', 'refresh_token'],
           response_types: ['code'],
-          redirect_uris: ['127.0.0.1', 'localhost'].flatMap((host) => [
+          redirect_uris: ['127.0.0.1', 'localhost', '[::1]'].flatMap((host) => [
             `http://${host}/callback`,
             `http://${host}/auth/callback`,
           ]),

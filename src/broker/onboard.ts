@@ -57,7 +57,7 @@ export async function onboard(
   }
   let committed: Promise<readonly Credential[]> | undefined
   try {
-    for (const profile of profiles) {
+    for (const [index, profile] of profiles.entries()) {
       const { provider, plan, key, flow } = profile
       signal?.throwIfAborted()
       let kept: Promise<unknown> | undefined
@@ -69,7 +69,8 @@ export async function onboard(
         })
         return kept
       }
-      await keep(await flow.run({ provider, ...plan, account: key.account, fetch: send, now, signal, keep }))
+      const part = profiles.length === 1 ? {} : { part: { number: index + 1, of: profiles.length } }
+      await keep(await flow.run({ provider, ...plan, account: key.account, fetch: send, now, signal, keep, ...part }))
     }
     return (await committed) ?? []
   } catch (error) {

@@ -19,9 +19,11 @@ export interface GrantRequest {
   /** Unix milliseconds. */
   readonly now: () => number
   readonly signal: AbortSignal | undefined
+  /** Which of several logins that are stored together this is, counted from 1; absent where it is the only one. */
+  readonly part?: { readonly number: number; readonly of: number }
   /**
-   * Stores what the flow brings home. A flow that tells a person of success awaits it before, and rejects as it does; the
-   * others leave it to whoever runs them. A second call stores nothing more.
+   * Stores what the flow brings home; before the last `part` it only takes it over. A flow that tells a person of success
+   * awaits it before, and rejects as it does; the others leave it to whoever runs them. A second call stores nothing more.
    */
   readonly keep?: (answer: GrantAnswer) => Promise<unknown>
 }

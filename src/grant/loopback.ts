@@ -25,9 +25,9 @@ const exchangeMs = 20_000
 
 /**
  * Login in a browser on this machine: authorization code with PKCE, the redirect to a loopback address (RFC 8252
- * §7.3). The server is found before anything listens, one redirect is taken, and nothing listens any more when the flow
- * ends, however it ends. The browser is told of success only once the grant has been kept. A later login of the same
- * client takes over a fixed port from one that still waits.
+ * §7.3). The server is found before anything listens, one redirect is taken, the one with the state of this login, and
+ * nothing listens any more when the flow ends, however it ends. The browser is told of success only once the grant has
+ * been kept. A later login of the same client takes over a fixed port from one that still waits.
  *
  * `run` rejects with AuthkeepError `authorization_required` (`denied`, `timed_out`, `superseded`), `redirect_unavailable`,
  * `response_invalid`, `server_rejected`, `server_unavailable`, `edge_challenge`, or with `signal.reason`.
@@ -49,7 +49,7 @@ async function login(request: GrantRequest, options: LoopbackOptions): Promise<G
     const prepared = await prepareAuthorization({ ...request, metadata, redirectUri, dpopKey, timeoutMs: exchangeMs })
     signal?.throwIfAborted()
     show(prepared.url, options.openBrowser ?? openSystemBrowser)
-    const arrivals = [listener.callback]
+    const arrivals = [listener.redirectWith(prepared.state)]
     if (options.paste !== undefined) arrivals.push(pasted(prepared, options.paste, listener, over.signal))
     callback = await inTime(Promise.race(arrivals), request, options.timeoutMs ?? personMs)
     over.abort()
@@ -57,10 +57,10 @@ async function login(request: GrantRequest, options: LoopbackOptions): Promise<G
     const exchange = exchangeCode({ prepared, callback: parameters, account, fetch, now, timeoutMs: exchangeMs })
     const answer = await abortable(exchange, signal)
     await request.keep?.(answer)
-    await callback.reply(successPage(provider.id, account))
+    await callback.reply(successPage(request))
     return answer
   } catch (error) {
-    await callback?.reply(failurePage(400, isAuthkeepError(error) ? error.message : 'The login was cancelled.'))
+    await callback?.reply(failurePage(isAuthkeepError(error) ? error.message : 'The login was cancelled.', request))
     throw error
   } finally {
     over.abort()

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { AuthkeepError, errnoOf } from '../errors.ts'
 import { type Provider, redirectPorts } from '../provider.ts'
-import { failurePage, type Page } from './pages.ts'
+import { type Page, strayPage } from './pages.ts'
 
 /** The redirect, held open until the page that ends the login is known. */
 export interface Callback {
@@ -15,18 +15,19 @@ export interface Callback {
 export interface RedirectListener {
   readonly redirectUri: string
   /**
-   * Rejects with AuthkeepError `response_invalid` when the redirect came to another host name, and with
+   * The redirect that carries this state; everything else that comes changes nothing. Rejects with AuthkeepError
    * `authorization_required` (`superseded`) when a later login has taken the port.
    */
-  readonly callback: Promise<Callback>
+  redirectWith(state: string): Promise<Callback>
   /** Ends every connection; nothing listens any more when it resolves. */
   close(): Promise<void>
 }
 
 /**
  * Listens where the provider's redirect says, on loopback addresses only, on the first of its ports that is free.
- * Only a GET of exactly the callback path is the redirect, and only the first one: a page that names another host
- * than the redirect URI (DNS rebinding) ends the login.
+ * Only a GET of exactly the callback path, under exactly the host name of the redirect URI (against DNS rebinding), with
+ * the state of this login is the redirect, and only the first one. Whatever else comes, from a page of somebody else, a
+ * look ahead of the browser, or an earlier login, is refused and ends nothing.
  *
  * A fixed port that another login of the same client holds is asked for, whatever process that is in: whoever logs in
  * anew has given up on the earlier one. A login whose redirect has come is not disturbed.
@@ -42,7 +43,7 @@ export async function listenForRedirect(provider: Provider, account: string): Pr
     refuse = reject
   })
   callback.catch(() => undefined)
-  const listening: { at?: URL } = {}
+  const expected: { at?: URL; state?: string } = {}
   let taken = false
 
   const own = cancelToken(provider)
@@ -56,43 +57,52 @@ export async function listenForRedirect(provider: Provider, account: string): Pr
   }
 
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
-    const expected = listening.at
-    if (expected === undefined) return void send(response, failurePage(503, 'Nothing is expected here yet.'))
-    const target = new URL(request.url ?? '/', expected.origin)
+    const stray = (status: number, message: string, headers: Page['headers'] = {}): Promise<void> => {
+      const page = strayPage(status, message)
+      return send(response, { ...page, headers: { ...page.headers, ...headers } })
+    }
+    const { at, state } = expected
+    if (at === undefined) return void stray(503, 'Nothing is expected here yet.')
+    const { headers, method, url = '' } = request
+    if (headers.host?.toLowerCase() !== at.host) return void stray(421, 'This address was called by another name.')
     // A page in a browser cannot send this header to another origin without being asked about it first.
-    if (!taken && request.headers[cancelHeader] === own && request.headers.host === expected.host) {
+    if (!taken && headers[cancelHeader] === own) {
       superseded(response)
       return
     }
-    if (target.pathname !== expected.pathname) return void send(response, failurePage(404, 'There is nothing here.'))
-    if (request.method !== 'GET') {
-      return void send(
-        response,
-        withHeader(failurePage(405, 'Only a browser redirect is expected here.'), 'Allow', 'GET'),
-      )
+    // Not every path that a request may name makes a URL: that of "GET //" does not.
+    const target = URL.canParse(url, at.origin) ? new URL(url, at.origin) : undefined
+    if (target?.origin !== at.origin || target.pathname !== at.pathname)
+      return void stray(404, 'There is nothing here.')
+    if (method !== 'GET') return void stray(405, 'Only a browser redirect is expected here.', { Allow: 'GET' })
+    if (isPrefetch(headers)) return void stray(503, 'A redirect is answered when it is followed, and not ahead of it.')
+    if (state === undefined || target.searchParams.get('state') !== state) {
+      return void stray(400, 'This belongs to another login, perhaps to one whose place a later one has taken.')
     }
-    if (taken) return void send(response, failurePage(409, 'This login has already been answered.'))
+    if (taken) return void stray(409, 'This login has already been answered.')
     taken = true
-    if (request.headers.host?.toLowerCase() !== expected.host) {
-      const what = 'the redirect came to another host name'
-      const refused = new AuthkeepError('response_invalid', { provider: provider.id, status: null, what })
-      void send(response, failurePage(421, 'The redirect came to another host name.')).then(() => refuse(refused))
-      return
-    }
     arrived({ parameters: target.searchParams, reply: (page) => send(response, page) })
   }
 
   const bound = await bind(provider, host, answer)
   const { port, servers } = bound
   const redirectUri = `http://${host}:${port}${path}`
-  listening.at = new URL(redirectUri)
+  expected.at = new URL(redirectUri)
   return {
     redirectUri,
-    callback,
+    redirectWith(state) {
+      expected.state = state
+      return callback
+    },
     close: async () => {
       await Promise.all(servers.map(closed))
     },
   }
+}
+
+/** A browser that loads ahead of its person would use up the redirect. */
+function isPrefetch(headers: IncomingMessage['headers']): boolean {
+  return ['sec-purpose', 'purpose', 'x-moz'].some((name) => String(headers[name]).includes('prefetch'))
 }
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void
@@ -199,8 +209,4 @@ function send(response: ServerResponse, { status, headers, html }: Page): Promis
     response.writeHead(status, { ...headers })
     response.end(html)
   })
-}
-
-function withHeader(page: Page, name: string, value: string): Page {
-  return { ...page, headers: { ...page.headers, [name]: value } }
 }

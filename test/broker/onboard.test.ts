@@ -1,10 +1,13 @@
 import { readFile, stat } from 'node:fs/promises'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { completeLogin, type RobotOptions } from '../../examples/server/robot.ts'
 import type { Profile } from '../../src/broker/onboard.ts'
+import { AuthkeepError } from '../../src/errors.ts'
 import { apiKeyFlow } from '../../src/grant/api-key.ts'
 import type { GrantFlow } from '../../src/grant/flow.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
+import { memoryBackend } from '../../src/store/backend.ts'
+import { openStore } from '../../src/store/store.ts'
 import { type Stage, setStage } from './stage.ts'
 
 let stage: Stage
@@ -34,6 +37,59 @@ it('stores every login in one commit', async () => {
     ['b', 'bob'],
   ])
   expect(events).toEqual([['demo:a', 'demo:b']])
+})
+
+describe('the pages of logins that are stored together', () => {
+  /** A browser, and what it showed in the end. */
+  function shown(robot: RobotOptions = {}): { flow: GrantFlow; page: () => Promise<string> } {
+    let page: Promise<string> | undefined
+    const openBrowser = (url: URL): void => {
+      page = completeLogin(url, robot).then(({ html }) => html)
+      page.catch(() => undefined)
+    }
+    return { flow: loopbackFlow({ openBrowser }), page: () => page ?? Promise.reject(new Error('not opened')) }
+  }
+
+  it('before the last say that nothing is stored, truly; the last says so only after the commit', async () => {
+    const seen: unknown[] = []
+    const look: GrantFlow = {
+      name: 'look',
+      async run(request) {
+        expect(request.part).toEqual({ number: 2, of: 3 })
+        seen.push(await first.page(), await store.list())
+        return apiKeyFlow({ key: 'sk' }).run(request)
+      },
+    }
+    const [first, last] = [shown({ login: 'bob' }), shown({ login: 'carol' })]
+    const memory = memoryBackend()
+    const commit: typeof memory.commit = async (...request) => {
+      let isShown = false
+      void last.page().then(() => (isShown = true))
+      await fetch(`${stage.server.origin}/.well-known/openid-configuration`)
+      expect(isShown).toBe(false)
+      return memory.commit(...request)
+    }
+    const store = await openStore({ backend: { ...memory, commit } })
+    const broker = stage.newBroker({ store })
+    await broker.onboard([profile('a', first.flow), profile('k', look), profile('b', last.flow)])
+    expect(seen).toEqual([expect.stringContaining('Login 1 of 3 is done'), []])
+    expect(seen[0]).toContain('Nothing is stored yet')
+    expect(seen[0]).not.toContain('You are logged in')
+    expect(await last.page()).toContain('You are logged in')
+    expect(await last.page()).toContain('was the last of 3. All of them are complete.')
+  })
+
+  it('the last says it where the commit fails', async () => {
+    const [first, last] = [shown({ login: 'bob' }), shown({ login: 'carol' })]
+    const backend = { ...memoryBackend(), commit: () => Promise.reject(full) }
+    const full = new AuthkeepError('store_failed', { path: '/a', operation: 'write', errno: 'ENOSPC', unspent: true })
+    const broker = stage.newBroker({ store: await openStore({ backend }) })
+    await expect(broker.onboard([profile('a', first.flow), profile('b', last.flow)])).rejects.toBe(full)
+    expect(await first.page()).toContain('Nothing is stored yet')
+    expect(await last.page()).toContain('The login failed')
+    expect(await last.page()).toContain('ENOSPC')
+    expect(await last.page()).toContain('The 2 logins are stored together or not at all.')
+  })
 })
 
 it.each<[string, GrantFlow, string]>([

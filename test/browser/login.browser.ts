@@ -4,7 +4,7 @@ import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type AuthorizationServer, startAuthorizationServer } from '../../examples/server/authorization-server.ts'
 import { demoProvider } from '../../examples/server/demo-provider.ts'
-import { isAuthkeepError } from '../../src/errors.ts'
+import { AuthkeepError, isAuthkeepError } from '../../src/errors.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
 import { grantRequest } from '../grant/setup.ts'
 
@@ -38,7 +38,11 @@ describe('in Chromium', () => {
   }
 
   /** A login in a new browser, and the page at which it ended. */
-  async function login(person: (page: Page) => Promise<void>, colorScheme: 'light' | 'dark' = 'light'): Promise<Seen> {
+  async function login(
+    person: (page: Page, redirectUri: string) => Promise<void>,
+    colorScheme: 'light' | 'dark',
+    more: Parameters<typeof grantRequest>[1] = {},
+  ): Promise<Seen> {
     const context = await browser.newContext({ colorScheme, viewport: { width: 900, height: 560 } })
     const page = await context.newPage()
     const complaints: string[] = []
@@ -54,13 +58,18 @@ describe('in Chromium', () => {
     let shown: Promise<void> | undefined
     const flow = loopbackFlow({
       openBrowser: (url) => {
-        shown = page.goto(url.href).then(() => person(page))
+        shown = page.goto(url.href).then(() => person(page, url.searchParams.get('redirect_uri') ?? ''))
         return shown
       },
     })
-    const outcome = await flow.run(grantRequest(demoProvider(server))).then(
+    const outcome = await flow.run(grantRequest(demoProvider(server), more)).then(
       (answer) => (answer.type === 'oauth' ? answer.token.subject : null),
-      (error: unknown) => (isAuthkeepError(error, 'authorization_required') ? error.detail.reason : String(error)),
+      (error: unknown) =>
+        isAuthkeepError(error, 'authorization_required')
+          ? error.detail.reason
+          : isAuthkeepError(error)
+            ? error.code
+            : String(error),
     )
     await shown
     await page.waitForURL(/\/callback\?/)
@@ -109,7 +118,41 @@ describe('in Chromium', () => {
     const { page, outcome } = await login(saysNo, scheme)
     expect(outcome).toBe('denied')
     await expectPage(page, 'The login failed', 'alert')
+    await page.screenshot({ path: `${screenshots}denial-${scheme}.png` })
+    await page.context().close()
+  })
+
+  it.each(['light', 'dark'] as const)('one of several says that nothing is stored yet (%s)', async (scheme) => {
+    const more = { account: 'work', part: { number: 1, of: 3 } }
+    const { page, outcome } = await login(byMouse, scheme, more)
+    expect(outcome).toBe('alice')
+    await expectPage(page, 'Login 1 of 3 is done', 'status')
+    expect(await page.getByText('Nothing is stored yet').count()).toBe(1)
+    await page.screenshot({ path: `${screenshots}part-${scheme}.png` })
+    await page.context().close()
+  })
+
+  it.each(['light', 'dark'] as const)('the last of several says where nothing could be stored (%s)', async (scheme) => {
+    const path = '/home/alice/.config/authkeep/auth.json'
+    const full = new AuthkeepError('store_failed', { path, operation: 'write', errno: 'ENOSPC', unspent: true })
+    const more = { part: { number: 3, of: 3 }, keep: () => Promise.reject(full) }
+    const { page, outcome } = await login(byMouse, scheme, more)
+    expect(outcome).toBe('store_failed')
+    await expectPage(page, 'The login failed', 'alert')
+    expect(await page.getByText('ENOSPC').count()).toBe(1)
     await page.screenshot({ path: `${screenshots}failure-${scheme}.png` })
+    await page.context().close()
+  })
+
+  it.each(['light', 'dark'] as const)('what is not waited for is told so, and changes nothing (%s)', async (scheme) => {
+    const { page, outcome } = await login(async (before, address) => {
+      const other = await before.context().newPage()
+      await other.goto(`${address}?code=x&state=guess`)
+      await expectPage(other, 'Not part of this login', 'alert')
+      await other.screenshot({ path: `${screenshots}stray-${scheme}.png` })
+      await byMouse(before)
+    }, scheme)
+    expect(outcome).toBe('alice')
     await page.context().close()
   })
 
