@@ -16,6 +16,15 @@ export interface Endpoint {
   readonly maxAge?: number
   /** Default: `oauth` and `token`. */
   readonly accepts?: readonly CredentialKind[]
+  /**
+   * What is offered here, by a name that endpoints share (`openai-responses`): several endpoints of one service are
+   * routes to it, tried in the order in which they are declared.
+   */
+  readonly service?: string
+  /** What a client of the service is told to call; default the `url` up to its star, without a slash at the end. */
+  readonly baseUrl?: string
+  /** The models that the service has here, with `*` for any run of characters. Default: whichever it is asked for. */
+  readonly models?: readonly string[]
   /** Sent with the token; a value may name a claim of the ID token or metadata: `{claims.…}`, `{metadata.…}`. */
   readonly headers?: Readonly<Record<string, string>>
 }
@@ -81,6 +90,11 @@ export function compilePattern(spelling: string): Pattern {
     compiled.set(spelling, pattern)
   }
   return pattern
+}
+
+/** What a client of an endpoint is told to call: without a slash at the end. */
+export function baseUrlOf({ baseUrl, url }: Endpoint): string {
+  return (baseUrl ?? url.slice(0, url.includes('*') ? url.indexOf('*') : undefined)).replace(/\/+$/, '')
 }
 
 /** The endpoint that matches a URL most specifically, or undefined. A URL with a user name in it matches nothing. */

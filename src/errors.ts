@@ -122,7 +122,7 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   authorization_required: (d) =>
     `A login to ${d.provider} is needed: ${reasons[d.reason]}${d.resource === undefined ? '' : ` (${d.resource})`}.`,
   scope_missing: (d) =>
-    `The ${d.provider} login "${d.account}" lacks ${d.missing.join(' ')}${d.endpoint === undefined ? '' : `, which ${d.endpoint} needs`}.`,
+    `The ${d.provider} login "${d.account}" lacks ${d.missing.join(' ')}${d.endpoint === undefined ? '' : `, which ${d.endpoint} needs`}${d.obtainable ? '' : ', and no login of its client can bring it'}.`,
   scope_too_wide: (d) =>
     `${d.provider} gives the login "${d.account}" no token without ${d.excess.join(' ')}, and a wider one is not allowed.`,
   grant_revoked: (d) => `${d.provider} no longer accepts the login "${d.account}".`,

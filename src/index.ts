@@ -1,4 +1,5 @@
 export type { AccessToken, HeadersRequest } from './broker/access-token.ts'
+export type { Alternative } from './broker/alternatives.ts'
 export type { AuthorizeHandler, AuthorizeRequest } from './broker/ask.ts'
 export {
   type GetTokenOptions,
@@ -10,6 +11,7 @@ export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'
 export type { Profile } from './broker/onboard.ts'
+export type { PassedOver, ServiceRoute, ServiceTarget } from './broker/route.ts'
 export type { Validation } from './broker/validate.ts'
 export {
   type ApiKeyCredential,

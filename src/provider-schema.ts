@@ -73,6 +73,7 @@ function schemaOf(z: Zod) {
   const client = {
     id: text(),
     secret: text().exactOptional(),
+    scopes: scopes().exactOptional(),
     privateKey: z
       .looseObject(
         { kty: text(), alg: text().exactOptional(), kid: text().exactOptional() },
@@ -154,6 +155,9 @@ function schemaOf(z: Zod) {
     acrValues: list(scope()).exactOptional(),
     maxAge: z.number('must be seconds').nonnegative('must be seconds').exactOptional(),
     accepts: list(oneOf('oauth', 'api_key', 'token')).exactOptional(),
+    service: text().exactOptional(),
+    baseUrl: url().exactOptional(),
+    models: list(text()).exactOptional(),
     headers: record(oneLine())
       .superRefine((headers, context) => {
         for (const name of Object.keys(headers).filter((each) => !/^[\w!#$%&'*+.^`|~-]+$/.test(each))) {

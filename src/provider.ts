@@ -1,6 +1,6 @@
 import { compilePattern, type Endpoint } from './endpoint.ts'
 import { AuthkeepError } from './errors.ts'
-import type { Implications } from './scope.ts'
+import { type Implications, missingScopes } from './scope.ts'
 
 /** Authorization server metadata under its RFC 8414 (and OIDC discovery) member names. */
 export interface AuthorizationServerMetadata {
@@ -26,6 +26,8 @@ export interface PrivateJwk {
 export interface ProviderClient {
   readonly id: string
   readonly secret?: string
+  /** Every scope that this registration can be given (RFC 7591 §2, `scope`), where that is known. Default: any. */
+  readonly scopes?: readonly string[]
   /** What `private_key_jwt` signs with (RFC 7523 §2.2). */
   readonly privateKey?: PrivateJwk
   /**
@@ -202,4 +204,9 @@ function isUrl(value: unknown): value is string {
 /** The `redirect.ports` to try in order; 0 lets the system choose one (RFC 8252 §7.3). */
 export function redirectPorts(provider: Provider): readonly number[] {
   return provider.redirect?.ports ?? [0]
+}
+
+/** Whether our registration can be given all of the scopes, as far as that is known. */
+export function isObtainable({ client }: Pick<Provider, 'client'>, scopes: readonly string[]): boolean {
+  return client.scopes === undefined || missingScopes(scopes, client.scopes).length === 0
 }

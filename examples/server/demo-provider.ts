@@ -7,7 +7,12 @@ export interface DemoProvider {
   readonly client: { readonly id: string }
   readonly scopes: readonly string[]
   readonly authorization: Readonly<Record<string, string>>
-  readonly endpoints: readonly { readonly url: string; readonly scopes: readonly string[]; readonly resource: string }[]
+  readonly endpoints: readonly {
+    readonly url: string
+    readonly scopes: readonly string[]
+    readonly resource: string
+    readonly service: string
+  }[]
   readonly refresh: { readonly rotation: 'strict' | 'none'; readonly narrowing: 'honoured' }
 }
 
@@ -30,9 +35,9 @@ export function demoProvider<O extends object = object>(
     // OpenID Connect Core §11: offline_access is granted only together with this.
     authorization: { prompt: 'consent' },
     endpoints: [
-      { url: `${api}/files`, scopes: ['files:read'], resource: files },
-      { url: `${api}/mail`, scopes: ['mail:read'], resource: mail },
-      { url: `${api}/mail/send`, scopes: ['mail:send'], resource: mail },
+      { url: `${api}/files`, scopes: ['files:read'], resource: files, service: 'files' },
+      { url: `${api}/mail`, scopes: ['mail:read'], resource: mail, service: 'mail' },
+      { url: `${api}/mail/send`, scopes: ['mail:send'], resource: mail, service: 'sending' },
     ],
     refresh: { rotation: 'strict', narrowing: 'honoured' },
     ...members,

@@ -44,6 +44,8 @@ interface Origin {
   readonly now: () => number
   /** The header templates of the endpoint. */
   readonly headers: Readonly<Record<string, string>>
+  /** A base URL that the provider does not declare, and that the caller trusts with the token. */
+  readonly trusted?: string | undefined
 }
 
 export class BrokeredToken implements AccessToken {
@@ -84,9 +86,16 @@ export class BrokeredToken implements AccessToken {
     return this.#secret.reveal()
   }
 
+  /** Whether it may go to a URL: one that its provider declares, or that is below a base URL that the caller trusts. */
+  isFor(url: URL): boolean {
+    const { provider, trusted } = this.#origin
+    const more = trusted === undefined ? [] : [{ url: trusted }, { url: `${trusted}/*` }]
+    return matchEndpoint([...(provider.endpoints ?? []), ...more], url) !== undefined
+  }
+
   async headers(request?: HeadersRequest): Promise<Record<string, string>> {
-    const { provider, headers, credential } = this.#origin
-    if (request !== undefined) assertBound(provider, new URL(request.url))
+    const { headers, credential } = this.#origin
+    if (request !== undefined) this.#assertBound(new URL(request.url))
     const idToken = credential.type === 'oauth' ? credential.idToken : undefined
     // An ID token was checked when it was stored. A header whose claim is missing is left out.
     const sources = {
@@ -98,6 +107,17 @@ export class BrokeredToken implements AccessToken {
       return value === undefined ? [] : [[name, value]]
     })
     return { ...(await this.#authorization(request)), ...(Object.fromEntries(extra) as Record<string, string>) }
+  }
+
+  /**
+   * A token goes only where its provider declares an endpoint.
+   *
+   * @throws AuthkeepError `host_not_bound`
+   */
+  #assertBound(url: URL): void {
+    if (this.isFor(url)) return
+    const { id, endpoints = [] } = this.provider
+    throw new AuthkeepError('host_not_bound', { host: url.host, provider: id, declared: declaredHosts(endpoints) })
   }
 
   async #authorization(request?: HeadersRequest): Promise<Record<string, string>> {
@@ -121,18 +141,6 @@ export class BrokeredToken implements AccessToken {
   toJSON(): string {
     return '[redacted]'
   }
-}
-
-/**
- * A token goes only where its provider declares an endpoint.
- *
- * @throws AuthkeepError `host_not_bound`
- */
-function assertBound(provider: Provider, url: URL): void {
-  const endpoints = provider.endpoints ?? []
-  if (matchEndpoint(endpoints, url) !== undefined) return
-  const declared = declaredHosts(endpoints)
-  throw new AuthkeepError('host_not_bound', { host: url.host, provider: provider.id, declared })
 }
 
 /** `{claims.…}` and `{metadata.…}` replaced; undefined when one of them is missing, so that the header is left out. */

@@ -18,17 +18,18 @@ import { type CredentialInfo, type CredentialStore, describeCredential } from '.
 import { type AccessToken, BrokeredToken } from './access-token.ts'
 import { Asker, type AuthorizeHandler } from './ask.ts'
 import { TokenCache } from './cache.ts'
-import { choose, readCredential } from './candidates.ts'
+import { type Candidate, choices, obtainableRoute, readCredential } from './candidates.ts'
 import { carries } from './changes.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Decision, decide, type Moment, scopeMissing, stepUpRequired } from './decide.ts'
-import type { Explanation } from './explain.ts'
+import type { Explanation, Judge } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
 import { issuerName, seenNarrowing } from './narrowing.ts'
 import type { Profile } from './onboard.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
+import type { RouteSource, ServiceRoute, ServiceTarget } from './route.ts'
 import { offsetFor } from './skew.ts'
 import { findProvider, type Route, routesTo } from './target.ts'
 import type { Usable } from './token-index.ts'
@@ -201,8 +202,7 @@ export class TokenBroker {
     const [{ onboard }, { planLogin }] = await Promise.all([import('./onboard.ts'), import('./authorize.ts')])
     const planned = await Promise.all(
       profiles.map(async ({ target, flow }) => {
-        const [route] = routesTo(target, this.#providers)
-        if (route === undefined) throw new TypeError('no route')
+        const route = obtainableRoute(routesTo(target, this.#providers))
         const { provider, requirement } = route
         const key = { provider: provider.id, account: route.account ?? (await this.#onlyAccount(provider)) }
         const needed = withNeeds(requirement, await this.#learned(route, {}))
@@ -214,6 +214,27 @@ export class TokenBroker {
       allowNarrower: options.allowNarrower ?? false,
     })
     return stored.map(describeCredential)
+  }
+
+  /**
+   * The way to a service: the first of its routes whose requirement a stored credential meets, refreshed if need be.
+   * Providers are asked in the order in which they were given, and the endpoints of each in theirs.
+   *
+   * @throws AuthkeepError `endpoint_unknown` (no such service or model); `host_not_bound` (a `baseUrl` that is neither
+   *   declared nor trusted; no credential has been touched); as `getToken` where no route serves: the reason is that of
+   *   the first route with a credential, and `alternatives` say what would work. TypeError for a `baseUrl` that is none
+   */
+  async route(
+    wanted: ServiceTarget,
+    options: Pick<GetTokenOptions, 'method' | 'minTtlMs' | 'signal'> = {},
+  ): Promise<ServiceRoute> {
+    this.#assertOpen()
+    const { presentRoute, RouteSearch, serviceRoutes } = await import('./route.ts')
+    const routes = serviceRoutes(wanted, this.#providers)
+    const search = new RouteSearch(routes, this.#routeSource(options))
+    const { value } = await abortable(search.served().next(), options.signal)
+    if (value !== undefined) return presentRoute(value, search.passedOver)
+    throw await this.#informed(search.error, routes)
   }
 
   /**
@@ -247,7 +268,7 @@ export class TokenBroker {
   async validate(target: Target, options: Pick<GetTokenOptions, 'account' | 'method'> = {}): Promise<Validation> {
     this.#assertOpen()
     const { validateStored } = await import('./validate.ts')
-    const { route: declared, info } = choose(...(await this.#candidates(target, options.account)))
+    const [{ route: declared, info }] = choices(...(await this.#candidates(target, options.account)))
     const credential = await readCredential(this.#store, info)
     const route = await this.#route(declared, credential, options)
     const flight: Flight = { route, key: info, options, startedAt: this.#clock.now() }
@@ -260,18 +281,15 @@ export class TokenBroker {
   /** What would be done about a target now, by which credential, and why; and why every other one would not serve. */
   async explain(target: Target, options: Pick<GetTokenOptions, 'account' | 'method'> = {}): Promise<Explanation> {
     this.#assertOpen()
-    const { explainRoutes, explainUnknown } = await import('./explain.ts')
+    const [{ explainRoutes, explainUnknown }, { routesAround }] = await Promise.all([
+      import('./explain.ts'),
+      import('./alternatives.ts'),
+    ])
     const label = labelOf(target)
     try {
       const routes = routesTo(target, this.#providers, options.account)
-      return await explainRoutes(label, routes, this.#store, async (credential, declared) => {
-        const route = await this.#route(declared, credential, options)
-        const { decision } = await this.#judge(
-          { route, key: credential, options, startedAt: this.#clock.now() },
-          credential,
-        )
-        return { requirement: route.requirement, decision }
-      })
+      const around = routesAround(routes, this.#providers)
+      return await explainRoutes(label, { routes, around, store: this.#store, judge: this.#judgeWith(options) })
     } catch (error) {
       if (isAuthkeepError(error, 'endpoint_unknown')) return explainUnknown(label, error)
       throw error
@@ -307,7 +325,9 @@ export class TokenBroker {
         return await this.#getToken(target, request, name)
       } catch (error) {
         const outcome = (await this.#asker?.ask(error, request.method ?? 'GET')) ?? 'useless'
-        if (outcome === 'useless' || request !== options) throw error
+        if (outcome === 'useless' || request !== options) {
+          throw await this.#informed(error, routesTo(target, this.#providers, options.account))
+        }
         // The login that an API did not like has been replaced: what the new one shows is judged as ever.
         if (outcome === 'asked') request = { ...options, ...withoutLogin(options.needs) }
       }
@@ -319,7 +339,27 @@ export class TokenBroker {
     const startedAt = this.#clock.now()
     const confirmed = name === undefined ? undefined : await this.#confirm(name, startedAt)
     if (confirmed !== undefined) return confirmed
-    const { route: declared, info } = choose(...(await this.#candidates(target, options.account)))
+    const candidates = choices(...(await this.#candidates(target, options.account)))
+    let refusal: AuthkeepError | undefined
+    // Providers may share an endpoint, and the login of one may not do what the key of another does.
+    for (const candidate of candidates) {
+      try {
+        return await this.#tokenOf(candidate, options, startedAt, name)
+      } catch (error) {
+        if (candidates.length === 1 || !isAuthkeepError(error) || error.remedy !== 'authorize') throw error
+        refusal ??= error
+      }
+    }
+    throw refusal ?? new TypeError('a choice has at least one candidate')
+  }
+
+  /** The token of one stored entry, if that serves. */
+  async #tokenOf(
+    { route: declared, info }: Candidate,
+    options: Request,
+    startedAt: number,
+    name: string | undefined,
+  ): Promise<BrokeredToken> {
     const credential = await readCredential(this.#store, info)
     const route = await this.#route(declared, credential, options)
     const flight: Flight = { route, key: info, options, startedAt }
@@ -362,9 +402,44 @@ export class TokenBroker {
       await this.#store.updateState(learnedName(endpoint), (state) => withLesson(state, method, lesson))
   }
 
-  #present(token: Usable, credential: Credential, { provider, headers, requirement }: Route): BrokeredToken {
+  #present(token: Usable, credential: Credential, route: Route): BrokeredToken {
+    const { provider, headers, requirement, trusted } = route
     const now = (): number => this.#clock.now() + this.#offset(credential)
-    return new BrokeredToken(token, { provider, credential, headers, endpoint: requirement.endpoint, now })
+    return new BrokeredToken(token, { provider, credential, headers, endpoint: requirement.endpoint, trusted, now })
+  }
+
+  #routeSource(options: Request): RouteSource {
+    return {
+      infosFor: (routes) => this.#infosFor(routes),
+      tokenOf: (candidate) => this.#tokenOf(candidate, options, this.#clock.now(), undefined),
+    }
+  }
+
+  /** An error that no login mends, together with what would work instead. */
+  async #informed(error: unknown, routes: readonly Route[]): Promise<unknown> {
+    if (isAuthkeepError(error, 'scope_missing') && !error.detail.obtainable) {
+      return new AuthkeepError('scope_missing', { ...error.detail, alternatives: await this.#insteadOf(routes) })
+    }
+    if (!isAuthkeepError(error, 'edge_challenge')) return error
+    return new AuthkeepError('edge_challenge', { ...error.detail, alternatives: await this.#insteadOf(routes) })
+  }
+
+  async #insteadOf(routes: readonly Route[]): Promise<readonly string[]> {
+    const { alternativesAmong, routesAround } = await import('./alternatives.ts')
+    const around = routesAround(routes, this.#providers)
+    const infos = await this.#infosFor(around)
+    const found = await alternativesAmong(around, infos, this.#store, this.#judgeWith({}))
+    return found.map(({ text }) => text)
+  }
+
+  /** What `getToken` would decide, for those who only look. */
+  #judgeWith(options: Request): Judge {
+    return async (credential, declared) => {
+      const route = await this.#route(declared, credential, options)
+      const flight: Flight = { route, key: credential, options, startedAt: this.#clock.now() }
+      const { decision } = await this.#judge(flight, credential)
+      return { requirement: route.requirement, decision }
+    }
   }
 
   /** The decision about a credential here and now. */
@@ -395,6 +470,11 @@ export class TokenBroker {
     account: string | undefined,
   ): Promise<[readonly Route[], readonly CredentialInfo[]]> {
     const routes = routesTo(target, this.#providers, account)
+    return [routes, await this.#infosFor(routes)]
+  }
+
+  /** What is stored of the providers that the routes are of. */
+  async #infosFor(routes: readonly Route[]): Promise<readonly CredentialInfo[]> {
     const infos = await Promise.all(
       routes.map(async ({ provider: { id }, account: named }) => {
         if (named === undefined) return this.#store.list({ provider: id })
@@ -409,7 +489,9 @@ export class TokenBroker {
         }
       }),
     )
-    return [routes, infos.flat()]
+    // Several routes may be of one provider.
+    const byName = new Map(infos.flat().map((info) => [keyName(info), info]))
+    return [...byName.values()]
   }
 
   #enqueue(flight: Flight): Promise<BrokeredToken> {
@@ -654,5 +736,6 @@ function flightName({ route, options }: Flight): string {
     options.minTtlMs ?? null,
     options.allowWider,
     rejected,
+    route.trusted,
   ])
 }

@@ -1,19 +1,22 @@
 import type { Credential, CredentialKey } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
-import type { Provider } from '../provider.ts'
+import { isObtainable, type Provider } from '../provider.ts'
 import { missingScopes, unionScopes } from '../scope.ts'
 import type { CredentialInfo, CredentialStore } from '../store/store.ts'
 import type { Route } from './target.ts'
 
 /** A stored entry that one of the routes could use. */
-export interface Candidate {
-  readonly route: Route
+export interface Candidate<R extends Route = Route> {
+  readonly route: R
   readonly info: CredentialInfo
 }
 
 /** Every stored entry that is of a kind the route takes, and of the account asked for if one was. */
-export function candidatesFor(routes: readonly Route[], infos: readonly CredentialInfo[]): readonly Candidate[] {
+export function candidatesFor<R extends Route>(
+  routes: readonly R[],
+  infos: readonly CredentialInfo[],
+): readonly Candidate<R>[] {
   return routes.flatMap((route) =>
     infos
       .filter(({ provider, account, type }) => {
@@ -25,40 +28,56 @@ export function candidatesFor(routes: readonly Route[], infos: readonly Credenti
 }
 
 /**
- * The one entry to use. Several accounts are a question, not a guess.
+ * The entries to try, one a route, in the order of the routes. Several accounts are a question, not a guess: at the
+ * first route that has any it is asked; one further down does not come into it.
  *
  * @throws AuthkeepError `authorization_required`, `account_ambiguous`
  */
-export function choose(routes: readonly Route[], infos: readonly CredentialInfo[]): Candidate {
+export function choices(
+  routes: readonly Route[],
+  infos: readonly CredentialInfo[],
+): readonly [Candidate, ...Candidate[]] {
   const found = candidatesFor(routes, infos)
   // An entry that cannot be read must not stand in the way of one that can.
   const readable = found.filter(({ info }) => info.type !== 'unreadable')
   const candidates = readable.length > 0 ? readable : found
   const [first] = candidates
-  if (first === undefined) {
-    const [route] = routes
-    if (route === undefined) throw new TypeError('a target has at least one route')
-    const { provider, account, requirement } = route
-    const scopes = scopesToName(provider, requirement)
-    throw new AuthkeepError('authorization_required', {
-      ...{ provider: provider.id, reason: 'no_credential' },
-      ...(account === undefined ? {} : { account }),
-      ...(scopes.length === 0 ? {} : { scopes }),
-    })
-  }
+  if (first === undefined) throw loginNeeded(routes)
   const rivals = candidates.filter(({ route }) => route === first.route)
   if (rivals.length > 1) {
     const accounts = rivals.map(({ info }) => info.account).sort()
     throw new AuthkeepError('account_ambiguous', { provider: first.route.provider.id, accounts })
   }
-  return first
+  const others = candidates.filter(
+    (one) => one !== first && candidates.every(({ route }, index) => route !== one.route || candidates[index] === one),
+  )
+  return [first, ...others]
+}
+
+/** The login that would serve one of the routes, as an error: the first that its client can be given. */
+export function loginNeeded(routes: readonly Route[]): AuthkeepError {
+  const route = obtainableRoute(routes)
+  const { provider, account, requirement } = route
+  const scopes = scopesToName(provider, requirement)
+  return new AuthkeepError('authorization_required', {
+    ...{ provider: provider.id, reason: 'no_credential' },
+    ...(account === undefined ? {} : { account }),
+    ...(scopes.length === 0 ? {} : { scopes }),
+  })
+}
+
+/** The first route that a login can open; where none is known to, the first. */
+export function obtainableRoute(routes: readonly Route[]): Route {
+  const [first] = routes
+  if (first === undefined) throw new TypeError('a target has at least one route')
+  return routes.find(({ provider, requirement }) => isObtainable(provider, requirement.scopes)) ?? first
 }
 
 /**
  * The scopes that a first login has to name to serve a requirement: none where the provider's own are enough. A login
  * that names some does not ask for the provider's, so they are among them.
  */
-function scopesToName(provider: Provider, requirement: Requirement): readonly string[] {
+export function scopesToName(provider: Provider, requirement: Requirement): readonly string[] {
   const usual = provider.scopes ?? []
   if (missingScopes(requirement.scopes, usual, provider.implies).length === 0) return []
   return unionScopes(usual, requirement.scopes)

@@ -1,7 +1,7 @@
 import { type Credential, type OAuthCredential, type Secret, stateOf } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
-import type { Narrowing, Provider } from '../provider.ts'
+import { isObtainable, type Narrowing, type Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import { excessScopes, isLoginEnough, isOutOfPlace } from './evidence.ts'
 import { hardMargin, livesLonger, softMargin } from './margin.ts'
@@ -171,7 +171,8 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'registration_changed' }))
   }
   const missing = missingScopes(requirement.scopes, grant.scopes, moment.provider.implies)
-  if (missing.length > 0) return authorize(scopeMissing(credential, requirement, missing))
+  if (missing.length > 0)
+    return authorize(scopeMissing(credential, requirement, missing, isObtainable(moment.provider, missing)))
   const { resource } = requirement
   if (resource !== null && !grant.resources.includes(resource)) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'resource_not_granted', resource }))

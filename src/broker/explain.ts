@@ -1,8 +1,10 @@
 import type { Credential } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { type AuthkeepError, isAuthkeepError } from '../errors.ts'
-import type { CredentialStore } from '../store/store.ts'
-import { type Candidate, candidatesFor, choose, readCredential } from './candidates.ts'
+import { missingScopes } from '../scope.ts'
+import type { CredentialInfo, CredentialStore } from '../store/store.ts'
+import { type Alternative, alternativesAmong } from './alternatives.ts'
+import { type Candidate, candidatesFor, choices, readCredential } from './candidates.ts'
 import type { Decision } from './decide.ts'
 import type { Route } from './target.ts'
 
@@ -11,9 +13,11 @@ export interface Explanation {
   readonly target: string
   readonly verdict: Decision['action'] | 'unknown'
   readonly reason: string
-  /** What the most specific endpoint needs, with what was learned about it; null when no provider declares one. */
+  /** What the endpoint needs, with what was learned about it; null when no provider declares one. */
   readonly requirement: Requirement | null
   readonly candidates: readonly ExplainedCandidate[]
+  /** What would work instead, where nothing stored serves; what needs nothing first comes first. */
+  readonly alternatives: readonly Alternative[]
   /** The error that `getToken` would throw now. */
   readonly error?: ReturnType<AuthkeepError['toJSON']>
 }
@@ -27,6 +31,12 @@ export interface ExplainedCandidate {
   readonly reason: string
   readonly granted?: readonly string[]
   readonly expiresAt?: number | null
+  /** Where no login can bring what is missing: which scopes, and all that the client can be given. */
+  readonly never?: {
+    readonly scopes: readonly string[]
+    readonly clientId: string
+    readonly obtainable: readonly string[]
+  }
 }
 
 /** What `getToken` would decide about a credential, and what that was measured by. */
@@ -35,36 +45,55 @@ export type Judge = (
   route: Route,
 ) => Promise<{ readonly requirement: Requirement; readonly decision: Decision }>
 
+/** What an explanation looks at. */
+export interface Scene {
+  /** The routes to the target. */
+  readonly routes: readonly Route[]
+  /** These, and those that lead to the same service elsewhere. */
+  readonly around: readonly Route[]
+  readonly store: CredentialStore
+  readonly judge: Judge
+}
+
 /** Judges every stored entry that could serve the routes, as `getToken` would, without changing or sending anything. */
-export async function explainRoutes(
-  target: string,
-  routes: readonly Route[],
-  store: CredentialStore,
-  judge: Judge,
-): Promise<Explanation> {
+export async function explainRoutes(target: string, scene: Scene): Promise<Explanation> {
+  const { routes, store, judge } = scene
   const infos = await store.list()
   const candidates = await Promise.all(
     candidatesFor(routes, infos).map((candidate) => explainCandidate(candidate, store, judge)),
   )
+  const outcome = await outcomeOf(scene, infos)
+  if (outcome.error === undefined) return { target, ...outcome, candidates, alternatives: [] }
+  return { target, ...outcome, candidates, alternatives: await alternativesAmong(scene.around, infos, store, judge) }
+}
+
+/** The first candidate that serves, or why the first one does not. */
+async function outcomeOf(
+  { routes, store, judge }: Scene,
+  infos: readonly CredentialInfo[],
+): Promise<Pick<Explanation, 'verdict' | 'reason' | 'requirement' | 'error'>> {
   let requirement = routes[0]?.requirement ?? null
   try {
-    const chosen = choose(routes, infos)
-    const credential = await readCredential(store, chosen.info)
-    const judged = await judge(credential, chosen.route)
-    const { decision } = judged
-    requirement = judged.requirement
+    const judged = await Promise.all(
+      choices(routes, infos).map(async ({ route, info }) => judge(await readCredential(store, info), route)),
+    )
+    const found = judged.find(({ decision }) => decision.action !== 'authorize') ?? judged[0]
+    if (found === undefined) throw new TypeError('a choice has at least one candidate')
+    requirement = found.requirement
+    const { decision } = found
     const error = decision.action === 'authorize' ? { error: decision.error.toJSON() } : {}
-    return { target, verdict: decision.action, reason: reasonOf(decision), requirement, candidates, ...error }
+    return { verdict: decision.action, reason: reasonOf(decision), requirement, ...error }
   } catch (error) {
     if (!isAuthkeepError(error)) throw error
     const verdict = error.remedy === 'authorize' ? 'authorize' : 'unknown'
-    return { target, verdict, reason: error.message, requirement, candidates, error: error.toJSON() }
+    return { verdict, reason: error.message, requirement, error: error.toJSON() }
   }
 }
 
 /** For a target that no provider declares. */
 export function explainUnknown(target: string, error: AuthkeepError): Explanation {
-  return { target, verdict: 'unknown', reason: error.message, requirement: null, candidates: [], error: error.toJSON() }
+  const nothing = { requirement: null, candidates: [], alternatives: [] }
+  return { target, verdict: 'unknown', reason: error.message, ...nothing, error: error.toJSON() }
 }
 
 async function explainCandidate(
@@ -76,9 +105,14 @@ async function explainCandidate(
   const { endpoint } = route.requirement
   const common = { provider, account, type, ...(endpoint === undefined ? {} : { endpoint }) }
   if (type === 'unreadable') return { ...common, verdict: 'unreadable', reason: info.problem ?? '' }
-  const { decision } = await judge(await readCredential(store, info), route)
+  const { decision, requirement } = await judge(await readCredential(store, info), route)
+  const { client } = route.provider
+  const never = missingScopes(requirement.scopes, client.scopes ?? requirement.scopes)
   return {
     ...common,
+    ...(decision.action !== 'authorize' || never.length === 0
+      ? {}
+      : { never: { scopes: never, clientId: client.id, obtainable: client.scopes ?? [] } }),
     verdict: decision.action,
     reason: reasonOf(decision),
     ...(info.scopes === undefined ? {} : { granted: info.scopes }),

@@ -1,4 +1,3 @@
-import { matchEndpoint } from '../endpoint.ts'
 import { isAuthkeepError } from '../errors.ts'
 import { type Refusal, readChallenges } from '../grant/challenge.ts'
 import { dpopNonces } from '../grant/dpop.ts'
@@ -183,7 +182,7 @@ async function follow(send: typeof fetch, call: Call, token: BrokeredToken): Pro
       isWithToken = false
       for (const name of ['authorization', 'proxy-authorization', 'cookie', 'host']) headers.delete(name)
     }
-    isWithToken &&= matchEndpoint(token.provider.endpoints ?? [], next) !== undefined
+    isWithToken &&= token.isFor(next)
     url = next.href
   }
 }

@@ -11,6 +11,15 @@ export interface Route {
   readonly requirement: Requirement
   readonly account: string | undefined
   readonly headers: Readonly<Record<string, string>>
+  /** The endpoint that it leads to, unless the target spelt its requirement out. */
+  readonly declared?: Endpoint
+  /** A base URL that its provider does not declare, and that the caller trusts with the token. */
+  readonly trusted?: string
+}
+
+/** A route to a declared endpoint. */
+export interface DeclaredRoute extends Route {
+  readonly declared: Endpoint
 }
 
 /**
@@ -44,8 +53,22 @@ function routesToUrl(
     .map(({ provider, endpoint }) => routeOf(provider, endpoint, account))
 }
 
-function routeOf(provider: Provider, endpoint: Endpoint, account: string | undefined): Route {
-  return { provider, requirement: requirementOf(endpoint), account, headers: endpoint.headers ?? {} }
+function routeOf(provider: Provider, endpoint: Endpoint, account: string | undefined): DeclaredRoute {
+  const headers = endpoint.headers ?? {}
+  return { provider, requirement: requirementOf(endpoint), account, headers, declared: endpoint }
+}
+
+/** Every route to a service, in the order in which providers and their endpoints are given. */
+export function routesToService(
+  service: string,
+  providers: readonly Provider[],
+  account: string | undefined,
+): readonly DeclaredRoute[] {
+  return providers.flatMap((provider) =>
+    (provider.endpoints ?? [])
+      .filter((endpoint) => endpoint.service === service)
+      .map((endpoint) => routeOf(provider, endpoint, account)),
+  )
 }
 
 const anyKind: readonly CredentialKind[] = ['oauth', 'token', 'api_key']

@@ -71,6 +71,7 @@ const steps: {
   authorization_required: (detail, { homeOption }) => `Log in: ${loginCommand(detail, homeOption)}`,
   scope_missing: (detail, { homeOption }) => {
     if (detail.obtainable) return `Log in for more: ${loginCommand({ ...detail, scopes: detail.missing }, homeOption)}`
+    if (detail.alternatives.length > 0) return `Use ${detail.alternatives.join(', or ')}`
     return `No login can bring this: check the scopes of the endpoint in the provider file of ${detail.provider}`
   },
   scope_too_wide: ({ provider }) =>
@@ -104,7 +105,7 @@ const steps: {
   response_invalid: ({ provider }, { homeOption }) =>
     `Check the issuer and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`,
   edge_challenge: ({ host, alternatives }) =>
-    alternatives.length > 0 ? `Try ${alternatives.join(' or ')}` : `Try from a network that ${host} trusts`,
+    alternatives.length > 0 ? `Try ${alternatives.join(', or ')}` : `Try from a network that ${host} trusts`,
   store_busy: (_, { typed }) => `Try again: ${commandLine(typed)}`,
   store_corrupt: ({ path, key, quarantine }, { homeOption }) => {
     if (quarantine !== undefined) return `What was there is kept in ${quarantine}; repair it and put it back`

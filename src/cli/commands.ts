@@ -144,6 +144,19 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./explain.ts')).explain,
   },
   {
+    name: 'route',
+    about: 'Say where requests to a service go, and with what',
+    takes: ['service'],
+    options: {
+      account,
+      model: { type: 'string', value: 'name', about: 'only by routes that have this model' },
+      'base-url': { type: 'string', value: 'url', about: 'send them there, whatever the endpoints say' },
+      'trust-base-url': { type: 'boolean', about: 'let the credential go there though no endpoint declares it' },
+    },
+    examples: ['authkeep route files', 'authkeep route files --base-url https://api.example/files'],
+    load: async () => (await import('./route.ts')).route,
+  },
+  {
     name: 'providers add',
     about: 'Check a provider file and add it',
     takes: ['file'],

@@ -19,12 +19,13 @@ export async function explain(context: Context): Promise<Result> {
 }
 
 function lines(explanation: Explanation, next: string | undefined): readonly string[] {
-  const { target, requirement, candidates, verdict, reason } = explanation
+  const { target, requirement, candidates, verdict, reason, alternatives } = explanation
   return [
     target,
     ...(requirement === null ? [] : needs(requirement)),
     ...(candidates.length === 0 ? ['  has      no login'] : candidates.flatMap(has)),
     `  verdict  ${verdict}: ${reason}`,
+    ...alternatives.map(({ text }, index) => `  ${index === 0 ? 'instead' : '       '}  ${index + 1}. ${text}`),
     ...(next === undefined ? [] : [`  next     ${next}`]),
   ]
 }
@@ -38,12 +39,18 @@ function needs({ accepts, scopes, resource, endpoint }: NonNullable<Explanation[
 }
 
 function has(candidate: Explanation['candidates'][number]): readonly string[] {
-  const { provider, account, type, granted, expiresAt, verdict, reason } = candidate
+  const { provider, account, type, granted, expiresAt, verdict, reason, never } = candidate
   const expiry = expiryInWords(expiresAt, Date.now())
   return [
     `  has      ${provider} "${account}" (${type})${expiry === '' ? '' : `, expires: ${expiry}`}`,
     ...(granted === undefined ? [] : [`           granted ${granted.join(' ') || 'no scopes'}`]),
     `           ${verdict}: ${reason}`,
+    ...(never === undefined
+      ? []
+      : [
+          `           never: the client ${never.clientId} is not given ${never.scopes.join(' ')}; it can be given`,
+          `           ${never.obtainable.join(' ')}`,
+        ]),
   ]
 }
 

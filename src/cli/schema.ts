@@ -109,9 +109,29 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
     explain: z.looseObject({
       ...{ target: text, verdict: action, reason: text },
       requirement: z.looseObject({ scopes: texts, resource: text.nullable(), accepts: texts }).nullable(),
-      candidates: z.array(z.looseObject({ ...key, type: text, verdict: action, reason: text })),
+      candidates: z.array(
+        z.looseObject({
+          ...{ ...key, type: text, verdict: action, reason: text },
+          never: z.looseObject({ scopes: texts, clientId: text, obtainable: texts }).optional(),
+        }),
+      ),
+      alternatives: z
+        .array(
+          z.looseObject({
+            ...{ provider: text, account: text.optional(), endpoint: text, baseUrl: text, isReady: z.boolean() },
+            ...{ command: text.optional(), text },
+          }),
+        )
+        .describe('what would work instead, what needs nothing first'),
       error: error.optional(),
       problems: z.array(error),
+    }),
+    route: z.looseObject({
+      ...{ service: text, ...key, kind: z.enum(['oauth', 'api_key', 'token']), endpoint: text, baseUrl: text },
+      ...{ reason: text, headers: texts.describe('their names') },
+      passedOver: z.array(
+        z.looseObject({ provider: text, account: text.optional(), endpoint: text, baseUrl: text, reason: text }),
+      ),
     }),
     'providers add': z.looseObject({ provider: text, path: text, hosts: texts, changed: z.boolean() }),
     'providers list': z.looseObject({

@@ -26,7 +26,7 @@ beforeAll(async () => {
   const issuer = 'http://127.0.0.1:9'
   const acme = {
     ...{ id: 'acme', issuer, client: { id: 'cli' }, metadata: { issuer, token_endpoint: `${issuer}/token` } },
-    endpoints: [{ url: 'https://api.example/files', accepts: ['token'] }],
+    endpoints: [{ url: 'https://api.example/files', accepts: ['token'], service: 'files' }],
   }
   await writeFile(join(directory, 'acme.json'), JSON.stringify(acme))
 })

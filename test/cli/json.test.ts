@@ -40,6 +40,7 @@ describe('--json', () => {
     ['token', 'URL'],
     ['exec', 'URL', '--', 'true'],
     ['explain', 'URL'],
+    ['route', 'files'],
     ['providers', 'add', 'FILE'],
     ['providers', 'list'],
     ['doctor'],

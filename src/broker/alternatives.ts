@@ -1,0 +1,83 @@
+import { baseUrlOf, type CredentialKind } from '../endpoint.ts'
+import { commandLine, loginCommand } from '../login-command.ts'
+import { isObtainable, type Provider } from '../provider.ts'
+import { type CredentialInfo, type CredentialStore } from '../store/store.ts'
+import { candidatesFor, readCredential, scopesToName } from './candidates.ts'
+import type { Judge } from './explain.ts'
+import { type Route, routesToService } from './target.ts'
+
+/** Another way to what was wanted, and what it takes. Nothing in here is secret. */
+export interface Alternative {
+  readonly provider: string
+  /** The login that opens it, where there is one. */
+  readonly account?: string
+  /** The pattern of the endpoint. */
+  readonly endpoint: string
+  readonly baseUrl: string
+  /** Whether it would work now, as things are stored. */
+  readonly isReady: boolean
+  /** The command that makes it work, where it does not yet. */
+  readonly command?: string
+  /** The whole of it, for a person. */
+  readonly text: string
+}
+
+/** The routes themselves, and every other one to the services that they lead to. */
+export function routesAround(routes: readonly Route[], providers: readonly Provider[]): readonly Route[] {
+  const services = new Set(routes.flatMap(({ declared }) => declared?.service ?? []))
+  const others = [...services].flatMap((service) => routesToService(service, providers, undefined))
+  const isNew = ({ declared }: Route): boolean => routes.every((route) => route.declared !== declared)
+  return [...routes, ...others.filter(isNew)]
+}
+
+/**
+ * What would work instead, what needs nothing first. A way that no login can open is none.
+ */
+export async function alternativesAmong(
+  routes: readonly Route[],
+  infos: readonly CredentialInfo[],
+  store: CredentialStore,
+  judge: Judge,
+): Promise<readonly Alternative[]> {
+  const found = await Promise.all(routes.map((route) => alternativeBy(route, infos, store, judge)))
+  const all = found.flatMap((one) => (one === null ? [] : [one]))
+  return [...all.filter(({ isReady }) => isReady), ...all.filter(({ isReady }) => !isReady)]
+}
+
+async function alternativeBy(
+  route: Route,
+  infos: readonly CredentialInfo[],
+  store: CredentialStore,
+  judge: Judge,
+): Promise<Alternative | null> {
+  const { declared, provider, requirement } = route
+  if (declared === undefined) return null
+  const common = { provider: provider.id, endpoint: declared.url, baseUrl: baseUrlOf(declared) }
+  for (const { info } of candidatesFor([route], infos)) {
+    if (info.type === 'unreadable') continue
+    const { decision } = await judge(await readCredential(store, info), route)
+    if (decision.action === 'authorize') continue
+    const text = `${common.baseUrl} with the ${provider.id} ${nounOf(info.type)} "${info.account}"`
+    return { ...common, account: info.account, isReady: true, text }
+  }
+  if (!isObtainable(provider, requirement.scopes)) return null
+  const command = commandFor(route)
+  return { ...common, isReady: false, command, text: `${common.baseUrl} after ${command}` }
+}
+
+function commandFor({ provider, requirement, account }: Route): string {
+  const named = account === undefined ? {} : { account }
+  // A person can log in where a login opens it; else it takes a key, which is typed.
+  if (requirement.accepts.includes('oauth')) {
+    return loginCommand({ provider: provider.id, ...named, scopes: scopesToName(provider, requirement) })
+  }
+  return commandLine([
+    'login',
+    provider.id,
+    ...(account === undefined ? [] : ['--account', account]),
+    '--flow',
+    'api-key',
+  ])
+}
+
+const nounOf = (kind: CredentialKind): string => ({ oauth: 'login', api_key: 'API key', token: 'token' })[kind]

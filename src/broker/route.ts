@@ -1,0 +1,201 @@
+import {
+  baseUrlOf,
+  type CredentialKind,
+  compilePattern,
+  declaredHosts,
+  type Endpoint,
+  matchEndpoint,
+} from '../endpoint.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { nearestName } from '../nearest.ts'
+import type { Provider } from '../provider.ts'
+import type { CredentialInfo } from '../store/store.ts'
+import type { AccessToken, BrokeredToken, HeadersRequest } from './access-token.ts'
+import { type Candidate, candidatesFor, loginNeeded } from './candidates.ts'
+import { type DeclaredRoute, type Route, routesToService } from './target.ts'
+
+/** A service, and how it is to be reached. */
+export interface ServiceTarget {
+  /** The name that its endpoints share, `openai-responses` for one. */
+  readonly service: string
+  /** Only by routes that have this model. */
+  readonly model?: string
+  readonly account?: string
+  /** Where the caller's configuration wants the requests to go, whatever the endpoints say. */
+  readonly baseUrl?: string
+  /** Whether a credential may go to a `baseUrl` that its provider does not declare. Default false. */
+  readonly trustBaseUrl?: boolean
+}
+
+/** The way to a service: where to send requests, and with what. */
+export interface ServiceRoute {
+  readonly provider: string
+  readonly account: string
+  readonly kind: CredentialKind
+  /** The pattern of the endpoint that it was chosen for. */
+  readonly endpoint: string
+  /** Without a slash at the end. */
+  readonly baseUrl: string
+  readonly token: AccessToken
+  /** Why this one, in a sentence. */
+  readonly reason: string
+  /** The routes before it, in their order, and why they do not serve. */
+  readonly passedOver: readonly PassedOver[]
+  /**
+   * The headers that carry the credential, with those that the endpoint declares.
+   *
+   * @throws AuthkeepError `host_not_bound` when `request` goes elsewhere; as `AccessToken.headers`
+   */
+  headers(request?: HeadersRequest): Promise<Record<string, string>>
+}
+
+/** A route that does not serve. Nothing in here is secret. */
+export interface PassedOver {
+  readonly provider: string
+  readonly account?: string
+  readonly endpoint: string
+  readonly baseUrl: string
+  readonly reason: string
+}
+
+/** A route to a service, and where its requests go. */
+export interface ServiceStep extends DeclaredRoute {
+  readonly baseUrl: string
+}
+
+/** A candidate that serves, with its token. */
+export interface Served {
+  readonly candidate: Candidate<ServiceStep>
+  readonly token: BrokeredToken
+}
+
+/** What a search for a route needs of the broker. */
+export interface RouteSource {
+  infosFor(routes: readonly Route[]): Promise<readonly CredentialInfo[]>
+  /** @throws AuthkeepError where the candidate does not serve */
+  tokenOf(candidate: Candidate): Promise<BrokeredToken>
+}
+
+/**
+ * The routes that requests to a service may take, in order. A base URL of the caller's is always honoured: those routes
+ * are left that may go there, and go there.
+ *
+ * @throws AuthkeepError `endpoint_unknown` for a service or a model that no endpoint has; `host_not_bound` for a base URL
+ *   that no provider of the service declares, unless it is trusted; TypeError for one that could not be declared either
+ */
+export function serviceRoutes(wanted: ServiceTarget, providers: readonly Provider[]): readonly ServiceStep[] {
+  const { service, model, account, baseUrl } = wanted
+  const all = routesToService(service, providers, account)
+  if (all.length === 0) throw unknownService(service, providers)
+  const routes = all.filter(({ declared }) => model === undefined || hasModel(declared, model))
+  if (routes.length === 0) throw new AuthkeepError('endpoint_unknown', { asked: `${service} with ${model ?? ''}` })
+  if (baseUrl !== undefined) return routesOver(baseUrl, routes, wanted.trustBaseUrl === true)
+  return routes.map((route) => ({ ...route, baseUrl: baseUrlOf(route.declared) }))
+}
+
+function unknownService(service: string, providers: readonly Provider[]): AuthkeepError {
+  const known = providers.flatMap(({ endpoints }) => (endpoints ?? []).flatMap((endpoint) => endpoint.service ?? []))
+  const near = nearestName(service, known)
+  return new AuthkeepError('endpoint_unknown', { asked: service, ...(near === undefined ? {} : { nearest: near }) })
+}
+
+function hasModel({ models }: Endpoint, model: string): boolean {
+  return models === undefined || models.some((pattern) => matchesModel(pattern, model))
+}
+
+/** With `*` for any run of characters. */
+function matchesModel(pattern: string, model: string): boolean {
+  const literal = pattern.split('*').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`))
+  return new RegExp(`^${literal.join('.*')}$`, 's').test(model)
+}
+
+function routesOver(override: string, routes: readonly DeclaredRoute[], isTrusted: boolean): readonly ServiceStep[] {
+  const { problem = override.includes('*') ? 'has a star in it' : undefined } = compilePattern(override)
+  if (problem !== undefined) throw new TypeError(`a base URL ${problem}`)
+  const baseUrl = override.replace(/\/+$/, '')
+  // Most endpoints match only what is below their base.
+  const covers = (endpoints: readonly Endpoint[]): boolean =>
+    [baseUrl, `${baseUrl}/x`].some((url) => matchEndpoint(endpoints, new URL(url)) !== undefined)
+  const moved = routes.map((route) => ({ ...route, baseUrl }))
+  const own = moved.filter(({ declared }) => baseUrlOf(declared) === baseUrl || covers([declared]))
+  if (own.length > 0) return own
+  const bound = moved.filter(({ provider }) => covers(provider.endpoints ?? []))
+  if (bound.length > 0) return bound
+  if (isTrusted) return moved.map((route) => ({ ...route, trusted: baseUrl }))
+  const ids = [...new Set(routes.map(({ provider }) => provider.id))]
+  const declared = declaredHosts(routes.flatMap(({ provider }) => provider.endpoints ?? []))
+  throw new AuthkeepError('host_not_bound', { host: new URL(baseUrl).host, provider: ids.join(' and '), declared })
+}
+
+/** The routes that serve, each with its token, one after the other; and those that do not, with the reason. */
+export class RouteSearch {
+  readonly passedOver: PassedOver[] = []
+  readonly #routes: readonly ServiceStep[]
+  readonly #source: RouteSource
+  #error: AuthkeepError | undefined
+
+  constructor(routes: readonly ServiceStep[], source: RouteSource) {
+    this.#routes = routes
+    this.#source = source
+  }
+
+  /** Why nothing serves: the reason of the first thing that is stored; where nothing is, the login that would help. */
+  get error(): AuthkeepError {
+    return this.#error ?? loginNeeded(this.#routes)
+  }
+
+  /** @throws AuthkeepError for what no other route mends: a store that cannot be used, several accounts */
+  async *served(): AsyncGenerator<Served, void> {
+    const infos = await this.#source.infosFor(this.#routes)
+    for (const route of this.#routes) {
+      const candidate = candidateFor(route, infos)
+      if (candidate === undefined) {
+        this.#pass(route, route.account, 'nobody has logged in')
+        continue
+      }
+      const token = await this.#source.tokenOf(candidate).catch((error: unknown) => {
+        if (!isAuthkeepError(error) || /^(store|write|key|keychain)_/.test(error.code)) throw error
+        this.fail(candidate, error)
+      })
+      if (token !== undefined) yield { candidate, token }
+    }
+  }
+
+  /** Notes that a candidate does not serve after all. */
+  fail({ route, info }: Candidate<ServiceStep>, error: AuthkeepError): void {
+    this.#error ??= error
+    this.#pass(route, info.account, error.message)
+  }
+
+  #pass({ provider, declared, baseUrl }: ServiceStep, account: string | undefined, reason: string): void {
+    const named = account === undefined ? {} : { account }
+    this.passedOver.push({ provider: provider.id, ...named, endpoint: declared.url, baseUrl, reason })
+  }
+}
+
+/** The one entry of a route. @throws AuthkeepError `account_ambiguous` */
+function candidateFor(route: ServiceStep, infos: readonly CredentialInfo[]): Candidate<ServiceStep> | undefined {
+  const found = candidatesFor([route], infos)
+  const readable = found.filter(({ info }) => info.type !== 'unreadable')
+  if (readable.length < 2) return readable[0] ?? found[0]
+  const accounts = readable.map(({ info }) => info.account).sort()
+  throw new AuthkeepError('account_ambiguous', { provider: route.provider.id, accounts })
+}
+
+/** What a caller is given of a route that serves. */
+export function presentRoute({ candidate, token }: Served, passedOver: readonly PassedOver[]): ServiceRoute {
+  const { route, info } = candidate
+  const { provider, declared, baseUrl, requirement } = route
+  const needs = requirement.scopes.length === 0 ? '' : ` with ${requirement.scopes.join(' ')}`
+  return {
+    provider: provider.id,
+    account: info.account,
+    kind: info.type as CredentialKind,
+    endpoint: declared.url,
+    baseUrl,
+    token,
+    reason: `${provider.id} "${info.account}" is what ${declared.url} takes: ${requirement.accepts.join(' or ')}${needs}`,
+    passedOver,
+    headers: (request) => token.headers(request),
+  }
+}
