@@ -198,3 +198,11 @@ export function stateOf(grant: Grant): Grant['state'] {
   if (grant.refreshToken === null || grant.stateFor === undefined) return grant.state
   return grant.stateFor === fingerprint(grant.refreshToken) ? grant.state : 'live'
 }
+
+/** What a credential that an environment variable holds is called among the accounts: as a shell spells it. */
+export const environmentAccount = (variable: string): string => `$${variable}`
+
+/** The variable behind such an account; undefined for every other. */
+export function variableOf(account: string | undefined): string | undefined {
+  return /^\$([A-Za-z_]\w*)$/.exec(account ?? '')?.[1]
+}

@@ -1,4 +1,5 @@
 import { constants } from 'node:os'
+import { variableOf } from './credential.ts'
 import { loginCommand, otherLogin, type WantedLogin } from './login-command.ts'
 
 /** What a caller can do about an error: ask a person to log in, choose between accounts, try again, or change something. */
@@ -14,6 +15,7 @@ export interface ErrorDetails {
       | 'no_credential'
       | 'no_refresh_token'
       | 'expired'
+      | 'refused'
       | 'resource_not_granted'
       | 'registration_changed'
       | 'denied'
@@ -110,6 +112,7 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   no_credential: 'nobody has logged in',
   no_refresh_token: 'the access token has expired and there is no refresh token',
   expired: 'the credential has expired',
+  refused: 'the API has refused the credential',
   resource_not_granted: 'the login did not include this resource',
   registration_changed: 'the stored one belongs to another issuer or client',
   denied: 'the request was denied',
@@ -120,7 +123,9 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
 
 const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => string } = {
   authorization_required: (d) =>
-    `A login to ${d.provider} is needed: ${reasons[d.reason]}${d.resource === undefined ? '' : ` (${d.resource})`}.`,
+    variableOf(d.account) !== undefined
+      ? `What the environment holds for ${d.provider} (${d.account ?? ''}) does not serve: ${reasons[d.reason]}.`
+      : `A login to ${d.provider} is needed: ${reasons[d.reason]}${d.resource === undefined ? '' : ` (${d.resource})`}.`,
   scope_missing: (d) =>
     `The ${d.provider} login "${d.account}" lacks ${d.missing.join(' ')}${d.endpoint === undefined ? '' : `, which ${d.endpoint} needs`}${d.obtainable ? '' : ', and no login of its client can bring it'}.`,
   scope_too_wide: (d) =>
@@ -181,7 +186,7 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
 
   /** The command by which a person can help, where a login is what helps: for a program that only passes errors on. */
   get loginCommand(): string | undefined {
-    if (this.remedy !== 'authorize') return undefined
+    if (this.remedy !== 'authorize' || variableOf((this.detail as WantedLogin).account) !== undefined) return undefined
     if (isAuthkeepError(this, 'flow_unavailable')) return otherLogin(this.detail)
     if (!isAuthkeepError(this, 'scope_missing')) return loginCommand(this.detail as WantedLogin)
     return this.detail.obtainable ? loginCommand({ ...this.detail, scopes: this.detail.missing }) : undefined

@@ -7,6 +7,7 @@ export {
   type TokenBrokerOptions,
   type TokenSource,
 } from './broker/broker.ts'
+export type { EnvironmentVariables } from './broker/environment.ts'
 export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'

@@ -214,6 +214,13 @@ function schemaOf(z: Zod) {
     tokenExchange: z.boolean('must be true or false').exactOptional(),
     pushedAuthorization: z.boolean('must be true or false').exactOptional(),
     dpop: z.union([z.boolean(), z.literal('required')], 'must be true, false or required').exactOptional(),
+    environment: record(oneOf('api_key', 'token'))
+      .superRefine((variables, context) => {
+        for (const name of Object.keys(variables).filter((each) => !/^[A-Za-z_]\w*$/.test(each))) {
+          context.addIssue({ code: 'custom', path: [name], message: 'is not the name of a variable' })
+        }
+      })
+      .exactOptional(),
     implies: record(scopes()).exactOptional(),
   }
   return {

@@ -140,6 +140,11 @@ export interface Provider {
    * that ignores it is tolerated; with `required` a token that is not bound is refused. Default false.
    */
   readonly dpop?: boolean | 'required'
+  /**
+   * Environment variables that may hold a credential, and of which kind. What one holds is used as it is, before
+   * anything stored, and never written anywhere.
+   */
+  readonly environment?: Readonly<Record<string, 'api_key' | 'token'>>
   /** Scope → the scopes it brings. */
   readonly implies?: Implications
 }

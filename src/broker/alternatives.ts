@@ -1,8 +1,8 @@
 import { baseUrlOf, type CredentialKind } from '../endpoint.ts'
 import { commandLine, loginCommand } from '../login-command.ts'
 import { isObtainable, type Provider } from '../provider.ts'
-import { type CredentialInfo, type CredentialStore } from '../store/store.ts'
 import { candidatesFor, readCredential, scopesToName } from './candidates.ts'
+import type { Entries, EntryInfo } from './environment.ts'
 import type { Judge } from './explain.ts'
 import { type Route, routesToService } from './target.ts'
 
@@ -35,19 +35,19 @@ export function routesAround(routes: readonly Route[], providers: readonly Provi
  */
 export async function alternativesAmong(
   routes: readonly Route[],
-  infos: readonly CredentialInfo[],
-  store: CredentialStore,
+  infos: readonly EntryInfo[],
+  entries: Entries,
   judge: Judge,
 ): Promise<readonly Alternative[]> {
-  const found = await Promise.all(routes.map((route) => alternativeBy(route, infos, store, judge)))
+  const found = await Promise.all(routes.map((route) => alternativeBy(route, infos, entries, judge)))
   const all = found.flatMap((one) => (one === null ? [] : [one]))
   return [...all.filter(({ isReady }) => isReady), ...all.filter(({ isReady }) => !isReady)]
 }
 
 async function alternativeBy(
   route: Route,
-  infos: readonly CredentialInfo[],
-  store: CredentialStore,
+  infos: readonly EntryInfo[],
+  entries: Entries,
   judge: Judge,
 ): Promise<Alternative | null> {
   const { declared, provider, requirement } = route
@@ -55,7 +55,7 @@ async function alternativeBy(
   const common = { provider: provider.id, endpoint: declared.url, baseUrl: baseUrlOf(declared) }
   for (const { info } of candidatesFor([route], infos)) {
     if (info.type === 'unreadable') continue
-    const { decision } = await judge(await readCredential(store, info), route)
+    const { decision } = await judge(await readCredential(entries, info), route)
     if (decision.action === 'authorize') continue
     const text = `${common.baseUrl} with the ${provider.id} ${nounOf(info.type)} "${info.account}"`
     return { ...common, account: info.account, isReady: true, text }

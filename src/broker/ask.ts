@@ -1,3 +1,4 @@
+import { variableOf } from '../credential.ts'
 import type { Target } from '../endpoint.ts'
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError } from '../errors.ts'
 
@@ -58,7 +59,8 @@ function loginTarget(error: unknown): Exclude<Target, URL | string> | null {
   const { provider, account, resource, scopes, missing, obtainable, acrValues, maxAge } = error.detail as Partial<
     ErrorDetails['authorization_required'] & ErrorDetails['scope_missing'] & ErrorDetails['step_up_required']
   >
-  if (provider === undefined || obtainable === false) return null
+  // Nobody can log in to an environment variable.
+  if (provider === undefined || obtainable === false || variableOf(account) !== undefined) return null
   const named = missing ?? scopes
   return {
     provider,

@@ -22,6 +22,7 @@ import { type Candidate, choices, obtainableRoute, readCredential } from './cand
 import { carries } from './changes.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Decision, decide, type Moment, scopeMissing, stepUpRequired } from './decide.ts'
+import { Entries, type EntryInfo, type EnvironmentVariables } from './environment.ts'
 import type { Explanation, Judge } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
@@ -67,6 +68,10 @@ export interface TokenBrokerOptions {
   readonly fetch?: typeof fetch
   /** Unix milliseconds; default `Date.now`. */
   readonly now?: () => number
+  /**
+   * Where the credentials are that providers declare to be in the environment; `{}` for none. Default `process.env`.
+   */
+  readonly environment?: EnvironmentVariables
   /** Asks a person when only a person can help; without it that is an error. */
   readonly onAuthorize?: AuthorizeHandler
   /**
@@ -114,6 +119,8 @@ interface Lineage {
  */
 export class TokenBroker {
   readonly #store: CredentialStore
+  /** What can serve: what is stored, and what the environment holds. */
+  readonly #entries: Entries
   readonly #providers: readonly Provider[]
   readonly #fetch: typeof fetch
   readonly #clock: Clock
@@ -135,6 +142,7 @@ export class TokenBroker {
   constructor(options: TokenBrokerOptions) {
     for (const provider of options.providers) checkProvider(provider, `provider ${provider.id}`)
     this.#store = options.store
+    this.#entries = new Entries(options.store, options.providers, options.environment ?? process.env)
     this.#providers = options.providers
     this.#fetch = options.fetch ?? ((...request) => fetch(...request))
     this.#clock = options.clock ?? systemClock(options.now)
@@ -269,7 +277,7 @@ export class TokenBroker {
     this.#assertOpen()
     const { validateStored } = await import('./validate.ts')
     const [{ route: declared, info }] = choices(...(await this.#candidates(target, options.account)))
-    const credential = await readCredential(this.#store, info)
+    const credential = await readCredential(this.#entries, info)
     const route = await this.#route(declared, credential, options)
     const flight: Flight = { route, key: info, options, startedAt: this.#clock.now() }
     const { decision } = await this.#judge(flight, credential)
@@ -289,7 +297,7 @@ export class TokenBroker {
     try {
       const routes = routesTo(target, this.#providers, options.account)
       const around = routesAround(routes, this.#providers)
-      return await explainRoutes(label, { routes, around, store: this.#store, judge: this.#judgeWith(options) })
+      return await explainRoutes(label, { routes, around, entries: this.#entries, judge: this.#judgeWith(options) })
     } catch (error) {
       if (isAuthkeepError(error, 'endpoint_unknown')) return explainUnknown(label, error)
       throw error
@@ -360,7 +368,7 @@ export class TokenBroker {
     startedAt: number,
     name: string | undefined,
   ): Promise<BrokeredToken> {
-    const credential = await readCredential(this.#store, info)
+    const credential = await readCredential(this.#entries, info)
     const route = await this.#route(declared, credential, options)
     const flight: Flight = { route, key: info, options, startedAt }
     const { acrValues, maxAge } = options.needs ?? {}
@@ -386,9 +394,10 @@ export class TokenBroker {
 
   /** The route with what was learned about its endpoint, and with what an API has just asked for. */
   async #route(route: Route, credential: Credential, options: Request): Promise<Route> {
-    const granted = credential.type === 'oauth' ? credential.grant.scopes : []
+    // Nothing that is known of a key or a static token could meet a lesson, or fail to.
+    if (credential.type !== 'oauth') return route
     const learned = await this.#learned(route, options)
-    const requirement = withLearned(route.requirement, learned, granted, route.provider.implies)
+    const requirement = withLearned(route.requirement, learned, credential.grant.scopes, route.provider.implies)
     return { ...route, requirement: options.needs === undefined ? requirement : withNeeds(requirement, options.needs) }
   }
 
@@ -428,7 +437,7 @@ export class TokenBroker {
     const { alternativesAmong, routesAround } = await import('./alternatives.ts')
     const around = routesAround(routes, this.#providers)
     const infos = await this.#infosFor(around)
-    const found = await alternativesAmong(around, infos, this.#store, this.#judgeWith({}))
+    const found = await alternativesAmong(around, infos, this.#entries, this.#judgeWith({}))
     return found.map(({ text }) => text)
   }
 
@@ -462,30 +471,27 @@ export class TokenBroker {
   async #confirm(name: string, now: number): Promise<BrokeredToken | undefined> {
     const key = this.#cache.keyOf(name)
     if (key === undefined) return undefined
-    return this.#cache.confirmed(name, await this.#store.read(key), now)
+    return this.#cache.confirmed(name, await this.#entries.read(key), now)
   }
 
-  async #candidates(
-    target: Target,
-    account: string | undefined,
-  ): Promise<[readonly Route[], readonly CredentialInfo[]]> {
+  async #candidates(target: Target, account: string | undefined): Promise<[readonly Route[], readonly EntryInfo[]]> {
     const routes = routesTo(target, this.#providers, account)
     return [routes, await this.#infosFor(routes)]
   }
 
   /** What is stored of the providers that the routes are of. */
-  async #infosFor(routes: readonly Route[]): Promise<readonly CredentialInfo[]> {
+  async #infosFor(routes: readonly Route[]): Promise<readonly EntryInfo[]> {
     const infos = await Promise.all(
       routes.map(async ({ provider: { id }, account: named }) => {
-        if (named === undefined) return this.#store.list({ provider: id })
+        if (named === undefined) return this.#entries.list({ provider: id })
         try {
           // One look, however many accounts there are.
-          const credential = await this.#store.read({ provider: id, account: named })
+          const credential = await this.#entries.read({ provider: id, account: named })
           return credential === null ? [] : [describeCredential(credential)]
         } catch (error) {
           // An entry that cannot be read is a candidate as well, after those that can.
           if (!isAuthkeepError(error, 'store_corrupt')) throw error
-          return this.#store.list({ provider: id })
+          return this.#entries.list({ provider: id })
         }
       }),
     )
@@ -528,7 +534,7 @@ export class TokenBroker {
   async #renew(flight: Flight): Promise<void> {
     const { route, key } = flight
     const refresher = await this.#loadRefresher()
-    const credential = await readCredential(this.#store, key)
+    const credential = await readCredential(this.#entries, key)
     const { decision } = await this.#judge(flight, credential)
     if (decision.action !== 'use' || decision.renew === null || credential.type !== 'oauth' || this.#isClosed) return
     if (!refresher.isDue(credential) || refresher.judge(credential, route.provider).kind !== 'free') return
@@ -547,7 +553,7 @@ export class TokenBroker {
       let looked: Credential | null = null
       try {
         await refresher.flush(key)
-        const credential = await readCredential(this.#store, key)
+        const credential = await readCredential(this.#entries, key)
         looked = credential
         const { decision, moment } = await this.#judge(flight, credential)
         if (decision.action === 'use') {
@@ -587,7 +593,7 @@ export class TokenBroker {
       } catch (error) {
         // Who is told to log in is told so by the entry that was just looked at; a later one would be another question.
         if (!isAuthkeepError(error)) throw error
-        const stored = error.remedy === 'authorize' ? looked : await this.#store.read(key)
+        const stored = error.remedy === 'authorize' ? looked : await this.#entries.read(key)
         const token = stored === null ? null : this.#stillLiving(stored, flight)
         if (token !== null) return token
         throw error

@@ -3,28 +3,31 @@ import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import { isObtainable, type Provider } from '../provider.ts'
 import { missingScopes, unionScopes } from '../scope.ts'
-import type { CredentialInfo, CredentialStore } from '../store/store.ts'
+import type { Entries, EntryInfo } from './environment.ts'
 import type { Route } from './target.ts'
 
 /** A stored entry that one of the routes could use. */
 export interface Candidate<R extends Route = Route> {
   readonly route: R
-  readonly info: CredentialInfo
+  readonly info: EntryInfo
 }
 
-/** Every stored entry that is of a kind the route takes, and of the account asked for if one was. */
+/**
+ * Every entry that is of a kind the route takes, and of the account asked for if one was. Where none was, a credential of
+ * the environment goes before what is stored: whoever sets it for a process means that process to use it.
+ */
 export function candidatesFor<R extends Route>(
   routes: readonly R[],
-  infos: readonly CredentialInfo[],
+  infos: readonly EntryInfo[],
 ): readonly Candidate<R>[] {
-  return routes.flatMap((route) =>
-    infos
-      .filter(({ provider, account, type }) => {
-        if (provider !== route.provider.id || (route.account !== undefined && account !== route.account)) return false
-        return type === 'unreadable' || route.requirement.accepts.includes(type)
-      })
-      .map((info) => ({ route, info })),
-  )
+  return routes.flatMap((route) => {
+    const fitting = infos.filter(({ provider, account, type }) => {
+      if (provider !== route.provider.id || (route.account !== undefined && account !== route.account)) return false
+      return type === 'unreadable' || route.requirement.accepts.includes(type)
+    })
+    const held = fitting.filter(({ variable }) => variable !== undefined).slice(0, 1)
+    return (held.length > 0 ? held : fitting).map((info) => ({ route, info }))
+  })
 }
 
 /**
@@ -33,10 +36,7 @@ export function candidatesFor<R extends Route>(
  *
  * @throws AuthkeepError `authorization_required`, `account_ambiguous`
  */
-export function choices(
-  routes: readonly Route[],
-  infos: readonly CredentialInfo[],
-): readonly [Candidate, ...Candidate[]] {
+export function choices(routes: readonly Route[], infos: readonly EntryInfo[]): readonly [Candidate, ...Candidate[]] {
   const found = candidatesFor(routes, infos)
   // An entry that cannot be read must not stand in the way of one that can.
   const readable = found.filter(({ info }) => info.type !== 'unreadable')
@@ -84,8 +84,8 @@ export function scopesToName(provider: Provider, requirement: Requirement): read
 }
 
 /** The entry behind a key, or the error that says a login is needed. */
-export async function readCredential(store: CredentialStore, key: CredentialKey): Promise<Credential> {
-  const credential = await store.read(key)
+export async function readCredential(entries: Entries, key: CredentialKey): Promise<Credential> {
+  const credential = await entries.read(key)
   if (credential !== null) return credential
   throw new AuthkeepError('authorization_required', {
     provider: key.provider,

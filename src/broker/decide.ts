@@ -80,10 +80,9 @@ export function decide(credential: Credential, requirement: Requirement, moment:
     return plan.action === 'refresh' ? unlessForcedLately(plan, credential, requirement, moment) : plan
   }
   const { provider, account } = credential
-  return {
-    action: 'authorize',
-    error: new AuthkeepError('authorization_required', { provider, account, reason: 'expired' }),
-  }
+  const isRefused = (credential.type === 'api_key' ? credential.key : credential.token).reveal() === moment.rejected
+  const reason = isRefused ? 'refused' : 'expired'
+  return { action: 'authorize', error: new AuthkeepError('authorization_required', { provider, account, reason }) }
 }
 
 /** An endpoint that refuses what was fetched for it a moment ago does not want another token, but something else. */

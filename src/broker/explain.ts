@@ -2,10 +2,10 @@ import type { Credential } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { type AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { missingScopes } from '../scope.ts'
-import type { CredentialInfo, CredentialStore } from '../store/store.ts'
 import { type Alternative, alternativesAmong } from './alternatives.ts'
 import { type Candidate, candidatesFor, choices, readCredential } from './candidates.ts'
 import type { Decision } from './decide.ts'
+import type { Entries, EntryInfo } from './environment.ts'
 import type { Route } from './target.ts'
 
 /** What would be done about a target now, and why. Nothing in here is secret. */
@@ -51,31 +51,31 @@ export interface Scene {
   readonly routes: readonly Route[]
   /** These, and those that lead to the same service elsewhere. */
   readonly around: readonly Route[]
-  readonly store: CredentialStore
+  readonly entries: Entries
   readonly judge: Judge
 }
 
 /** Judges every stored entry that could serve the routes, as `getToken` would, without changing or sending anything. */
 export async function explainRoutes(target: string, scene: Scene): Promise<Explanation> {
-  const { routes, store, judge } = scene
-  const infos = await store.list()
+  const { routes, entries, judge } = scene
+  const infos = await entries.list()
   const candidates = await Promise.all(
-    candidatesFor(routes, infos).map((candidate) => explainCandidate(candidate, store, judge)),
+    candidatesFor(routes, infos).map((candidate) => explainCandidate(candidate, entries, judge)),
   )
   const outcome = await outcomeOf(scene, infos)
   if (outcome.error === undefined) return { target, ...outcome, candidates, alternatives: [] }
-  return { target, ...outcome, candidates, alternatives: await alternativesAmong(scene.around, infos, store, judge) }
+  return { target, ...outcome, candidates, alternatives: await alternativesAmong(scene.around, infos, entries, judge) }
 }
 
 /** The first candidate that serves, or why the first one does not. */
 async function outcomeOf(
-  { routes, store, judge }: Scene,
-  infos: readonly CredentialInfo[],
+  { routes, entries, judge }: Scene,
+  infos: readonly EntryInfo[],
 ): Promise<Pick<Explanation, 'verdict' | 'reason' | 'requirement' | 'error'>> {
   let requirement = routes[0]?.requirement ?? null
   try {
     const judged = await Promise.all(
-      choices(routes, infos).map(async ({ route, info }) => judge(await readCredential(store, info), route)),
+      choices(routes, infos).map(async ({ route, info }) => judge(await readCredential(entries, info), route)),
     )
     const found = judged.find(({ decision }) => decision.action !== 'authorize') ?? judged[0]
     if (found === undefined) throw new TypeError('a choice has at least one candidate')
@@ -98,14 +98,14 @@ export function explainUnknown(target: string, error: AuthkeepError): Explanatio
 
 async function explainCandidate(
   { route, info }: Candidate,
-  store: CredentialStore,
+  entries: Entries,
   judge: Judge,
 ): Promise<ExplainedCandidate> {
   const { provider, account, type } = info
   const { endpoint } = route.requirement
   const common = { provider, account, type, ...(endpoint === undefined ? {} : { endpoint }) }
   if (type === 'unreadable') return { ...common, verdict: 'unreadable', reason: info.problem ?? '' }
-  const { decision, requirement } = await judge(await readCredential(store, info), route)
+  const { decision, requirement } = await judge(await readCredential(entries, info), route)
   const { client } = route.provider
   const never = missingScopes(requirement.scopes, client.scopes ?? requirement.scopes)
   return {

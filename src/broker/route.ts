@@ -9,9 +9,9 @@ import {
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { nearestName } from '../nearest.ts'
 import type { Provider } from '../provider.ts'
-import type { CredentialInfo } from '../store/store.ts'
 import type { AccessToken, BrokeredToken, HeadersRequest } from './access-token.ts'
 import { type Candidate, candidatesFor, loginNeeded } from './candidates.ts'
+import type { EntryInfo } from './environment.ts'
 import { type DeclaredRoute, type Route, routesToService } from './target.ts'
 
 /** A service, and how it is to be reached. */
@@ -71,7 +71,7 @@ export interface Served {
 
 /** What a search for a route needs of the broker. */
 export interface RouteSource {
-  infosFor(routes: readonly Route[]): Promise<readonly CredentialInfo[]>
+  infosFor(routes: readonly Route[]): Promise<readonly EntryInfo[]>
   /** @throws AuthkeepError where the candidate does not serve */
   tokenOf(candidate: Candidate): Promise<BrokeredToken>
 }
@@ -174,7 +174,7 @@ export class RouteSearch {
 }
 
 /** The one entry of a route. @throws AuthkeepError `account_ambiguous` */
-function candidateFor(route: ServiceStep, infos: readonly CredentialInfo[]): Candidate<ServiceStep> | undefined {
+function candidateFor(route: ServiceStep, infos: readonly EntryInfo[]): Candidate<ServiceStep> | undefined {
   const found = candidatesFor([route], infos)
   const readable = found.filter(({ info }) => info.type !== 'unreadable')
   if (readable.length < 2) return readable[0] ?? found[0]

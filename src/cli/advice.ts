@@ -1,3 +1,4 @@
+import { variableOf } from '../credential.ts'
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
 import { commandLine, loginCommand, otherLogin } from '../login-command.ts'
 import { replacementRefused } from '../provider-files.ts'
@@ -68,7 +69,10 @@ function withOptions(typed: readonly string[], ...options: readonly string[]): r
 const steps: {
   readonly [C in keyof ErrorDetails]: (detail: ErrorDetails[C], situation: Situation) => string
 } = {
-  authorization_required: (detail, { homeOption }) => `Log in: ${loginCommand(detail, homeOption)}`,
+  authorization_required: (detail, { homeOption }) =>
+    variableOf(detail.account) !== undefined
+      ? `Set ${variableOf(detail.account) ?? ''} to a credential that works, or unset it to use what is stored`
+      : `Log in: ${loginCommand(detail, homeOption)}`,
   scope_missing: (detail, { homeOption }) => {
     if (detail.obtainable) return `Log in for more: ${loginCommand({ ...detail, scopes: detail.missing }, homeOption)}`
     if (detail.alternatives.length > 0) return `Use ${detail.alternatives.join(', or ')}`

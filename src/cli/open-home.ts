@@ -33,7 +33,7 @@ export async function withHome<T>(
   const { providers: declared, problems } = await loadProviders(providersPath(context.home), { full })
   const providers = declared.map((provider) => withSecretOf(context.env, provider))
   const store = await openStore({ path: storePath(context.home) })
-  const broker = new TokenBroker({ store, providers })
+  const broker = new TokenBroker({ store, providers, environment: context.env })
   try {
     return await use({ store, broker, providers, problems })
   } catch (error) {

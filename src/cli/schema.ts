@@ -93,6 +93,9 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
       store: text,
       chosenBy: z.enum(['--home', 'AUTHKEEP_HOME', 'XDG_CONFIG_HOME', 'default']),
       shadowed: z.array(z.looseObject({ path: text, by: text })),
+      environment: z
+        .array(z.looseObject({ provider: text, variable: text, type: text, shadows: texts }))
+        .describe('credentials of the environment, and the stored ones that they go before'),
       credentials: z.array(
         z.looseObject({
           ...info,

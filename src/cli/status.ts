@@ -1,11 +1,14 @@
 import { lstat } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import { environmentEntries } from '../broker/environment.ts'
+import { keyName } from '../credential.ts'
 import { isAuthkeepError } from '../errors.ts'
 import { homeDirectory } from '../home.ts'
+import { loadProviders } from '../provider-files.ts'
 import { type CredentialInfo, type CredentialStore, openStore } from '../store/store.ts'
 import { type Context, type Result, textOption } from './context.ts'
 import type { Imported } from './import.ts'
-import { storePath } from './open-home.ts'
+import { providersPath, storePath } from './open-home.ts'
 import { expiryInWords, harmless, table } from './output.ts'
 
 /** A login, whether it will serve, and where it comes from. */
@@ -20,6 +23,14 @@ interface Shadowed {
   readonly by: string
 }
 
+/** A credential that the environment holds, and the stored ones that it goes before. */
+interface Held {
+  readonly provider: string
+  readonly variable: string
+  readonly type: string
+  readonly shadows: readonly string[]
+}
+
 /** `authkeep status`: every login, without its secrets. Only reads, so it works on a read-only disk. */
 export async function status(context: Context): Promise<Result> {
   const store = await openStore({ path: storePath(context.home) })
@@ -31,8 +42,15 @@ export async function status(context: Context): Promise<Result> {
     )
     const chosenBy = homeChosenBy(context)
     const shadowed = await shadowedStores(context, chosenBy)
-    const json = { store: store.location, chosenBy, shadowed, credentials }
-    const notes = shadowed.map(({ path, by }) => harmless(`Not used: ${path}, because ${by} goes first.`))
+    const environment = await heldBy(context, infos)
+    const json = { store: store.location, chosenBy, shadowed, environment, credentials }
+    const notes = [
+      ...environment.map(({ provider, variable, shadows }) => {
+        const before = shadows.length === 0 ? '' : `, before ${shadows.join(', ')}`
+        return harmless(`${provider} is served by ${variable} of the environment${before}.`)
+      }),
+      ...shadowed.map(({ path, by }) => harmless(`Not used: ${path}, because ${by} goes first.`)),
+    ]
     const body =
       credentials.length === 0
         ? [harmless(`There are no logins in ${store.location}.`)]
@@ -89,6 +107,20 @@ async function sourceOf(info: CredentialInfo, store: CredentialStore): Promise<s
     if (!isAuthkeepError(error)) throw error
     return 'login'
   }
+}
+
+/** What providers declare to be in the environment and is; a provider file that cannot be used is another command's news. */
+async function heldBy(context: Context, infos: readonly CredentialInfo[]): Promise<readonly Held[]> {
+  const { providers } = await loadProviders(providersPath(context.home))
+  return providers.flatMap((provider) =>
+    environmentEntries(provider, context.env)
+      // Only the first is used.
+      .slice(0, 1)
+      .map(({ variable, type }) => {
+        const shadows = infos.filter((info) => info.provider === provider.id).map(keyName)
+        return { provider: provider.id, variable, type, shadows }
+      }),
+  )
 }
 
 function homeChosenBy(context: Context): '--home' | 'AUTHKEEP_HOME' | 'XDG_CONFIG_HOME' | 'default' {
