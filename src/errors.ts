@@ -33,6 +33,8 @@ export interface ErrorDetails {
     endpoint?: string
     missing: readonly string[]
     granted: readonly string[]
+    /** Of a login that brought less than this and was not stored. */
+    asked?: readonly string[]
     obtainable: boolean
     alternatives: readonly string[]
   }
@@ -127,7 +129,9 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
       ? `What the environment holds for ${d.provider} (${d.account ?? ''}) does not serve: ${reasons[d.reason]}.`
       : `A login to ${d.provider} is needed: ${reasons[d.reason]}${d.resource === undefined ? '' : ` (${d.resource})`}.`,
   scope_missing: (d) =>
-    `The ${d.provider} login "${d.account}" lacks ${d.missing.join(' ')}${d.endpoint === undefined ? '' : `, which ${d.endpoint} needs`}${d.obtainable ? '' : ', and no login of its client can bring it'}.`,
+    d.asked !== undefined
+      ? `The login to ${d.provider} as "${d.account}" brought less than was asked for: not ${d.missing.join(' ')}.`
+      : `The ${d.provider} login "${d.account}" lacks ${d.missing.join(' ')}${d.endpoint === undefined ? '' : `, which ${d.endpoint} needs`}${d.obtainable ? '' : ', and no login of its client can bring it'}.`,
   scope_too_wide: (d) =>
     `${d.provider} gives the login "${d.account}" no token without ${d.excess.join(' ')}, and a wider one is not allowed.`,
   grant_revoked: (d) => `${d.provider} no longer accepts the login "${d.account}".`,
@@ -189,7 +193,8 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
     if (this.remedy !== 'authorize' || variableOf((this.detail as WantedLogin).account) !== undefined) return undefined
     if (isAuthkeepError(this, 'flow_unavailable')) return otherLogin(this.detail)
     if (!isAuthkeepError(this, 'scope_missing')) return loginCommand(this.detail as WantedLogin)
-    return this.detail.obtainable ? loginCommand({ ...this.detail, scopes: this.detail.missing }) : undefined
+    const { obtainable, asked, missing } = this.detail
+    return obtainable ? loginCommand({ ...this.detail, scopes: asked ?? missing }) : undefined
   }
 
   toJSON(): { code: C; remedy: Remedy; message: string; detail: ErrorDetails[C] } {

@@ -11,7 +11,7 @@ export type { EnvironmentVariables } from './broker/environment.ts'
 export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'
-export type { Profile } from './broker/onboard.ts'
+export type { Narrower, Profile } from './broker/onboard.ts'
 export type { PassedOver, ServiceRoute, ServiceTarget } from './broker/route.ts'
 export type { Validation } from './broker/validate.ts'
 export {

@@ -205,6 +205,7 @@ function schemaOf(z: Zod) {
       }
     }),
     scopes: scopes().exactOptional(),
+    optionalScopes: scopes().exactOptional(),
     redirect: z.strictObject(redirect, named('must be an object')).exactOptional(),
     authorization: authorization.exactOptional(),
     deviceLogin: z.strictObject(deviceLogin, named('must be an object')).exactOptional(),

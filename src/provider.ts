@@ -99,6 +99,8 @@ export interface Provider {
   readonly client: ProviderClient
   /** Asked for at login when the caller names none. */
   readonly scopes?: readonly string[]
+  /** Which of `scopes` a login may come without. */
+  readonly optionalScopes?: readonly string[]
   /** Where the browser is sent back to (RFC 8252 §7.3). Default: 127.0.0.1, an ephemeral port, `/callback`. */
   readonly redirect?: {
     readonly host?: '127.0.0.1' | '[::1]' | 'localhost'

@@ -30,6 +30,7 @@ const complete: Provider = {
     },
   ],
   refresh: { encoding: 'json', rotation: { graceMs: 30_000 }, narrowing: 'honoured' },
+  optionalScopes: ['files:read'],
   implies: { 'files:write': ['files:read'] },
   deviceLogin: {
     codeEndpoint: 'https://as.example/device/code',

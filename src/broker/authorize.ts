@@ -12,6 +12,8 @@ import { withToken } from './changes.ts'
 /** What a login should ask for. */
 export interface LoginPlan {
   readonly scopes: readonly string[]
+  /** Those without which the login is less than was asked for. */
+  readonly requiredScopes: readonly string[]
   readonly resources: readonly string[]
   /** The key of the grant that is there, which may go on with the new one. */
   readonly dpopKey?: DpopKey | undefined
@@ -21,16 +23,25 @@ export interface LoginPlan {
 }
 
 /**
+ * Never what a login is refused for: they are about the ID token, its claims and the refresh token (OpenID Connect Core
+ * §3.1.2.1, §5.4, §11), and many servers leave them out of the `scope` of an answer that has brought all of it.
+ */
+const unlistedScopes: ReadonlySet<string> = new Set('openid offline_access profile email address phone'.split(' '))
+
+/**
  * What to ask for at a login. Pure. The scopes that the caller names, else the provider's; together with what the
  * account has been granted already, so that a login for one more scope never takes another away; and the resource of
- * every endpoint that these scopes can serve.
+ * every endpoint that these scopes can serve. Of these scopes the provider's own are required unless it says otherwise.
  */
 export function planLogin(provider: Provider, requirement: Requirement, existing: Credential | null): LoginPlan {
   // What another issuer granted has no meaning here.
   const login = existing?.type === 'oauth' && existing.issuer === provider.issuer ? existing : null
   const before = login?.grant
   const named = requirement.endpoint === undefined && requirement.scopes.length > 0
-  const scopes = unionScopes(named ? [] : (provider.scopes ?? []), requirement.scopes, before?.scopes ?? [])
+  const usual = named ? [] : (provider.scopes ?? [])
+  const wished = usual.filter((scope) => provider.optionalScopes?.includes(scope) !== true)
+  const certain = unionScopes(requirement.scopes, before?.scopes ?? [])
+  const scopes = unionScopes(usual, certain)
   const reachable = (provider.endpoints ?? [])
     .filter((endpoint) => missingScopes(endpoint.scopes ?? [], scopes, provider.implies).length === 0)
     .flatMap(({ resource }) => (resource === undefined ? [] : [resource]))
@@ -38,6 +49,7 @@ export function planLogin(provider: Provider, requirement: Requirement, existing
   const { acrValues, maxAge } = requirement
   return {
     scopes,
+    requiredScopes: unionScopes(wished, certain).filter((scope) => !unlistedScopes.has(scope)),
     dpopKey: login?.dpopKey,
     resources: [...new Set([...wanted, ...reachable, ...(before?.resources ?? [])])],
     ...(acrValues === undefined ? {} : { acrValues }),

@@ -27,7 +27,7 @@ import type { Explanation, Judge } from './explain.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
 import { issuerName, seenNarrowing } from './narrowing.ts'
-import type { Profile } from './onboard.ts'
+import type { Narrower, Profile } from './onboard.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
 import type { RouteSource, ServiceRoute, ServiceTarget } from './route.ts'
@@ -179,17 +179,18 @@ export class TokenBroker {
 
   /**
    * Obtains a grant with a flow and stores it; until then everything stays as it was. Asks for what the target needs
-   * together with what the account has been granted before.
+   * together with what the account has been granted before; a grant that covers less is refused, or with `narrower:
+   * 'keep'` stored as what it is, even in the place of a wider one.
    *
-   * @throws AuthkeepError `authorization_required` (denied, timed out), `account_ambiguous`, `redirect_unavailable`,
+   * @throws AuthkeepError `authorization_required` (denied, timed out), `scope_missing`, `account_ambiguous`, `redirect_unavailable`,
    *   `server_unavailable`, `server_rejected`, `response_invalid`, `provider_unknown`, store errors
    */
   async authorize(
     target: Target,
     flow: GrantFlow,
-    options: { readonly signal?: AbortSignal } = {},
+    options: { readonly signal?: AbortSignal; readonly narrower?: Narrower } = {},
   ): Promise<CredentialInfo> {
-    const [info] = await this.onboard([{ target, flow }], { ...options, allowNarrower: true })
+    const [info] = await this.onboard([{ target, flow }], options)
     if (info === undefined) throw new TypeError('a login cannot store nothing')
     return info
   }
@@ -199,12 +200,11 @@ export class TokenBroker {
    * the other. If one fails, is cancelled, or brings less than was asked for, nothing is stored, what the others have
    * brought is revoked, and every login is as it was; so it is if the process dies at any moment before the commit.
    *
-   * @throws AuthkeepError as `authorize`; `scope_missing`, unless `allowNarrower`. TypeError where two profiles are one
-   *   entry of the store
+   * @throws AuthkeepError as `authorize`. TypeError where two profiles are one entry of the store
    */
   async onboard(
     profiles: readonly Profile[],
-    options: { readonly signal?: AbortSignal; readonly allowNarrower?: boolean } = {},
+    options: { readonly signal?: AbortSignal; readonly narrower?: Narrower } = {},
   ): Promise<readonly CredentialInfo[]> {
     this.#assertOpen()
     const [{ onboard }, { planLogin }] = await Promise.all([import('./onboard.ts'), import('./authorize.ts')])
@@ -219,7 +219,7 @@ export class TokenBroker {
     )
     const stored = await onboard(planned, {
       ...{ store: this.#store, fetch: this.#fetch, now: () => this.#clock.now(), signal: options.signal },
-      allowNarrower: options.allowNarrower ?? false,
+      narrower: options.narrower ?? 'refuse',
     })
     return stored.map(describeCredential)
   }

@@ -22,10 +22,15 @@ export interface PlannedProfile {
   readonly flow: GrantFlow
 }
 
+/**
+ * What to do with a grant that covers less than was asked for (RFC 6749 §3.3): `refuse` leaves the store as it is, `keep`
+ * stores what there is. What an answer without `scope` grants is what was asked for (§5.1); implied scopes count.
+ */
+export type Narrower = 'refuse' | 'keep'
+
 export interface Surroundings extends Pick<GrantRequest, 'fetch' | 'now' | 'signal'> {
   readonly store: CredentialStore
-  /** Whether a grant that covers less than was asked for is stored all the same. */
-  readonly allowNarrower: boolean
+  readonly narrower: Narrower
 }
 
 /**
@@ -36,7 +41,7 @@ export async function onboard(
   profiles: readonly PlannedProfile[],
   surroundings: Surroundings,
 ): Promise<readonly Credential[]> {
-  const { store, now, allowNarrower, fetch: send, signal } = surroundings
+  const { store, now, narrower, fetch: send, signal } = surroundings
   const names = profiles.map(({ key }) => keyName(key))
   if (new Set(names).size < names.length) throw new TypeError('two profiles are one entry of the store')
   const obtained: Obtained[] = []
@@ -89,7 +94,7 @@ export async function onboard(
       measureSkew(profile.provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
     }
     obtained.push({ profile, answer })
-    if (!allowNarrower) assertWideEnough(profile, answer)
+    if (narrower === 'refuse') assertWideEnough(profile, answer)
   }
 }
 
@@ -101,7 +106,8 @@ interface Obtained {
 function assertWideEnough({ key, provider, plan }: PlannedProfile, answer: GrantAnswer): void {
   if (answer.type !== 'oauth') return
   const { scopes: granted } = answer
-  const missing = missingScopes(plan.scopes, granted, provider.implies)
+  const missing = missingScopes(plan.requiredScopes, granted, provider.implies)
   if (missing.length === 0) return
-  throw new AuthkeepError('scope_missing', { ...key, missing, granted, obtainable: true, alternatives: [] })
+  const asked = plan.scopes
+  throw new AuthkeepError('scope_missing', { ...key, missing, granted, asked, obtainable: true, alternatives: [] })
 }

@@ -73,7 +73,10 @@ const steps: {
     variableOf(detail.account) !== undefined
       ? `Set ${variableOf(detail.account) ?? ''} to a credential that works, or unset it to use what is stored`
       : `Log in: ${loginCommand(detail, homeOption)}`,
-  scope_missing: (detail, { homeOption }) => {
+  scope_missing: (detail, { typed, homeOption }) => {
+    if (detail.asked !== undefined) {
+      return `To grant all of it: ${commandLine(typed)}; to be content with less: ${commandLine(withOptions(typed, '--accept-narrower'))}`
+    }
     if (detail.obtainable) return `Log in for more: ${loginCommand({ ...detail, scopes: detail.missing }, homeOption)}`
     if (detail.alternatives.length > 0) return `Use ${detail.alternatives.join(', or ')}`
     return `No login can bring this: check the scopes of the endpoint in the provider file of ${detail.provider}`

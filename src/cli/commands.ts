@@ -47,6 +47,7 @@ export const commands: readonly Command[] = [
       'non-interactive': { type: 'boolean', about: 'ask nobody: where a person is needed, end with 4' },
       account: { ...account, about: 'what to call this login (default: default)' },
       scope: { type: 'string', multiple: true, value: 'scope', about: 'ask for this scope; may be repeated' },
+      'accept-narrower': { type: 'boolean', about: 'keep a login that brings less than was asked for' },
       resource: { type: 'string', value: 'url', about: 'the resource (RFC 8707) that the login is for' },
       acr: { type: 'string', multiple: true, value: 'class', about: 'how strong the login has to be (RFC 9470)' },
       'max-age': { type: 'string', value: 'seconds', about: 'how old the login may be (RFC 9470)' },

@@ -10,7 +10,8 @@ import { harmless } from './output.ts'
 
 /**
  * `authkeep login <provider>…`: gets a grant from a person and says what it turned out to be. Several, each a provider
- * or `provider:account`, are stored in one commit, all or none; each must then bring all that it asks for.
+ * or `provider:account`, are stored in one commit, all or none. Each must bring all that it asks for, unless less is
+ * accepted.
  */
 export async function login(context: Context): Promise<Result> {
   const { words, options } = context
@@ -49,7 +50,8 @@ export async function login(context: Context): Promise<Result> {
     for (const target of targets) {
       profiles.push({ target, flow: await flowFor(context, findProvider(target.provider, providers)) })
     }
-    const infos = await broker.onboard(profiles, { signal: context.signal, allowNarrower: isOne })
+    const narrower = options['accept-narrower'] === true ? 'keep' : 'refuse'
+    const infos = await broker.onboard(profiles, { signal: context.signal, narrower })
     const logins = infos.map((info) => {
       const { scopes: usual, implies } = findProvider(info.provider, providers)
       const notGranted = info.type === 'oauth' ? missingScopes(scopes ?? usual ?? [], info.scopes ?? [], implies) : []

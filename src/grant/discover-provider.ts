@@ -194,6 +194,8 @@ function describe(
   return {
     ...base,
     ...(scopes.length === 0 ? {} : { scopes }),
+    // `scopes_supported` is what somebody may be granted, not what everybody is.
+    ...(offered.length === 0 ? {} : { optionalScopes: unionScopes(base.optionalScopes ?? [], offered) }),
     // OpenID Connect Core §11: without it offline_access is not granted.
     ...(offline.length === 0 ? {} : { authorization: { ...base.authorization, prompt: 'consent' } }),
     ...(base.dpop === undefined && isBound(refusal, resource, metadata) ? { dpop: 'required' } : {}),

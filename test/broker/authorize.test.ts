@@ -39,4 +39,19 @@ describe('what a login asks for', () => {
 
   it('has nothing in it that another issuer granted', () =>
     expect(planLogin(provider, requirement, stored({ ...provider, issuer: 'https://old.example' })).scopes).toEqual([]))
+
+  const required = (scopes: readonly string[], before: Credential | null = null): readonly string[] => {
+    const made = { ...provider, scopes: ['b', 'c', 'email', 'offline_access', 'openid'], optionalScopes: ['a', 'c'] }
+    return planLogin(made, { ...requirement, scopes }, before).requiredScopes
+  }
+
+  it('has to be granted, but for what the provider calls optional and what servers do not list', () => {
+    expect(required([])).toEqual(['b'])
+    expect(required(['openid', 'profile', 'address', 'phone', 'd'])).toEqual(['d'])
+  })
+
+  it('has to be granted wherever the caller names it or it was granted before', () => {
+    expect(required(['c'])).toEqual(['c'])
+    expect(required([], stored(provider))).toEqual(['a', 'b'])
+  })
 })

@@ -25,6 +25,7 @@ beforeEach(async () => {
   const provider: Provider = {
     ...server.person,
     dpop: 'required',
+    scopes: ['openid', 'offline_access', 'files:read'],
     endpoints: [{ url: `${api.origin}/files`, scopes: ['files:read'], resource: server.resourceList[0] ?? '' }],
   }
   store = new CredentialStore(memoryBackend())

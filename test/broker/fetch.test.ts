@@ -24,6 +24,7 @@ async function set(
   api = await startApi(answer)
   stage = await setStage({
     provider: (demo) => ({
+      scopes: ['openid', 'offline_access', 'files:read'],
       endpoints: endpoints.map((one) => ({
         ...one,
         url: one.url.startsWith('/') ? api.origin + one.url : one.url,

@@ -138,3 +138,46 @@ it('two profiles of one entry are a mistake', async () => {
   const work = stage.broker.onboard([profile('a', browser()), profile('a', browser())])
   await expect(work).rejects.toThrow(TypeError)
 })
+
+describe('a login that brings less than was asked for', () => {
+  const narrow = { scopesToReject: ['mail:read'] }
+  const missing = ['mail:read']
+
+  it('in the place of a wider one, or of none, changes nothing and says what is missing', async () => {
+    const before = await everything()
+    const asked = ['files:read', 'mail:read', 'offline_access', 'openid']
+    for (const account of ['default', 'new']) {
+      const work = stage.broker.authorize({ provider: 'demo', account }, browser(narrow))
+      await expect(work).rejects.toMatchObject({ code: 'scope_missing', detail: { account, missing, asked } })
+    }
+    expect(await everything()).toEqual(before)
+    expect((await stage.broker.getToken(stage.urls.mail)).scopes).toEqual(missing)
+  })
+
+  it('is stored as what it is where the caller is content with less', async () => {
+    const info = await stage.broker.authorize({ provider: 'demo' }, browser(narrow), { narrower: 'keep' })
+    expect(info.scopes).not.toContain('mail:read')
+    await expect(stage.broker.getToken(stage.urls.mail)).rejects.toMatchObject({ code: 'scope_missing' })
+    const both = [profile('a', browser({ login: 'bob', ...narrow })), profile('b', browser({ login: 'carol' }))]
+    expect(await stage.broker.onboard(both, { narrower: 'keep' })).toHaveLength(2)
+  })
+
+  it('is taken for what it is: implied scopes count, and an answer without scope grants what was asked for', async () => {
+    const implies = { 'files:read': ['mail:read'] }
+    const knowing = stage.newBroker({ providers: [{ ...stage.provider, implies }] })
+    expect((await knowing.authorize({ provider: 'demo' }, browser(narrow))).scopes).not.toContain('mail:read')
+    stage.server.mutateResponse((body) => ({ ...body, scope: undefined }))
+    const target = { provider: 'demo', account: 'b' }
+    const info = await stage.broker.authorize(target, browser({ login: 'bob', ...narrow }))
+    expect(info.scopes).toContain('mail:read')
+  })
+
+  it('may come without a scope that the provider calls optional, but not where the caller names it', async () => {
+    const providers = [{ ...stage.provider, optionalScopes: missing }]
+    const content = stage.newBroker({ providers })
+    const target = { provider: 'demo', account: 'b' }
+    const named = content.authorize({ ...target, scopes: stage.provider.scopes ?? [] }, browser(narrow))
+    await expect(named).rejects.toMatchObject({ code: 'scope_missing', detail: { missing } })
+    expect((await content.authorize(target, browser(narrow))).scopes).toContain('files:read')
+  })
+})

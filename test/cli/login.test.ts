@@ -81,10 +81,17 @@ it('a scope that is missing is 4 and names a login, which brings it and keeps th
   expect(await call('GET', '/files', (await authkeep('token', `${api.origin}/files`)).stdout)).toBe(200)
 })
 
-it('scopes that were asked for and not granted are named', async () => {
-  const run = await login(['--scope', 'openid offline_access files:read mail:read'], { scopesToReject: ['mail:read'] })
-  expect(run.code).toBe(0)
-  expect(run.stdout).toContain('Asked for and not granted: mail:read.')
+it('a login that brings less than was asked for is 4 and changes nothing, unless less is accepted', async () => {
+  const robot = { scopesToReject: ['mail:read'] }
+  const run = await login([], robot)
+  expect(run).toMatchObject({ code: 4, stdout: '' })
+  expect(run.stderr).toContain('brought less than was asked for: not mail:read. Nothing was stored')
+  expect(run.stderr).toContain('authkeep login demo --no-browser --accept-narrower\n')
+  expect((await authkeep('status')).stdout).toMatch(/^There are no logins/)
+
+  const accepted = await login(['--accept-narrower'], robot)
+  expect(accepted.code).toBe(0)
+  expect(accepted.stdout).toContain('Asked for and not granted: mail:read.')
 })
 
 it('a person who says no is 4, and nothing is stored', async () => {
