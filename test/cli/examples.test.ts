@@ -50,7 +50,8 @@ async function begin(example: string): Promise<string> {
 /** Why some cannot end with 0 here: nobody is at a browser, no server answers, the state that is named is not there. */
 const others: readonly (readonly [RegExp, number])[] = [
   [/^authkeep login acme( acme:work| --account work.*)?$/, 4],
-  [/^authkeep login .*--flow (browser|device|paste)/, 1],
+  [/^authkeep login .*--flow device/, 4],
+  [/^authkeep login .*--flow (browser|paste)/, 1],
   [/^authkeep login .*--flow client-credentials/, 75],
   [/^authkeep restore 2026/, 1],
   [/^authkeep doctor/, 1],
