@@ -3,6 +3,7 @@ export type { Alternative } from './broker/alternatives.ts'
 export type { AuthorizeHandler, AuthorizeRequest } from './broker/ask.ts'
 export {
   type GetTokenOptions,
+  type LoginOptions,
   TokenBroker,
   type TokenBrokerOptions,
   type TokenSource,
@@ -12,6 +13,7 @@ export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'
 export type { Narrower, Profile } from './broker/onboard.ts'
+export type { Holder, OtherAccount, OtherAccountDecision, OtherAccountHandler } from './broker/other-account.ts'
 export type { PassedOver, ServiceRoute, ServiceTarget } from './broker/route.ts'
 export type { Validation } from './broker/validate.ts'
 export {

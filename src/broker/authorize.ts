@@ -7,7 +7,8 @@ import { revokeToken } from '../grant/revoke.ts'
 import type { Provider } from '../provider.ts'
 import { missingScopes, unionScopes } from '../scope.ts'
 import type { CredentialInfo, CredentialStore } from '../store/store.ts'
-import { withToken } from './changes.ts'
+import { keeps, withToken } from './changes.ts'
+import { arrivalOf, type Holder, holderOf, isSameHolder } from './other-account.ts'
 
 /** What a login should ask for. */
 export interface LoginPlan {
@@ -59,7 +60,7 @@ export function planLogin(provider: Provider, requirement: Requirement, existing
 
 /**
  * The entry that a login makes, given what is there now. Pure, and run inside the store's update, so that it sees the
- * entry as it is when it is replaced.
+ * entry as it is when it is replaced. `replaces` is who may lose their place to it: of what was theirs nothing goes on.
  *
  * @throws AuthkeepError `account_ambiguous` when the entry belongs to another subject, or is of another kind
  */
@@ -67,15 +68,19 @@ export function credentialFrom(
   answer: GrantAnswer,
   key: CredentialKey,
   provider: Provider,
-  current: Credential | null,
+  stored: Credential | null,
   now: number,
+  replaces?: Holder,
 ): Credential {
   const { account } = key
-  const metadata = current?.metadata === undefined ? {} : { metadata: current.metadata }
-  const common = { provider: provider.id, account, ...metadata }
-  if (current !== null && !isSameHolder(current, answer)) {
+  const holder = stored === null ? null : holderOf(stored)
+  const isOther = holder !== null && !isSameHolder(holder, arrivalOf(answer))
+  if (isOther && (holder.type !== replaces?.type || holder.subject !== replaces.subject)) {
     throw new AuthkeepError('account_ambiguous', { provider: provider.id, accounts: [account] })
   }
+  const current = isOther ? null : stored
+  const metadata = current?.metadata === undefined ? {} : { metadata: current.metadata }
+  const common = { provider: provider.id, account, ...metadata }
   switch (answer.type) {
     case 'api_key':
       return { type: 'api_key', ...common, key: answer.key }
@@ -129,8 +134,9 @@ function oauthCredential(
 }
 
 /**
- * A login that was not stored is revoked: nobody has it, and it should not stay valid. Not where another entry may be of the same person, which some servers would end with it. What fails here
- * is no news: the caller hears why the login was not stored.
+ * A login that was not stored is revoked: nobody has it, and it should not stay valid. Not where another entry may be
+ * of the same person, which some servers would end with it, or has this very refresh token. What fails here is no news:
+ * the caller hears why the login was not stored.
  */
 export async function takeBack(
   answer: GrantAnswer,
@@ -143,6 +149,9 @@ export async function takeBack(
     const isSamePerson = (info: CredentialInfo): boolean =>
       info.issuer === provider.issuer && (subject === null || info.subject == null || info.subject === subject)
     if (infos.some(isSamePerson)) return
+    for (const info of infos.filter(({ type }) => type === 'oauth')) {
+      if (refreshToken !== null && keeps(await store.read(info), refreshToken)) return
+    }
     await revokeToken({
       ...{ provider, metadata: await discover(provider, { fetch: send }), fetch: send, timeoutMs: 5_000 },
       ...{ token: refreshToken ?? accessToken, hint: refreshToken === null ? 'access_token' : 'refresh_token' },
@@ -150,12 +159,4 @@ export async function takeBack(
   } catch (error) {
     if (!isAuthkeepError(error)) throw error
   }
-}
-
-/** A login never puts one person, or one kind of credential, silently in the place of another. */
-function isSameHolder(current: Credential, answer: GrantAnswer): boolean {
-  if (current.type !== answer.type) return false
-  if (current.type !== 'oauth' || answer.type !== 'oauth') return true
-  const { subject } = answer.token
-  return current.subject === null || current.subject === subject
 }

@@ -28,6 +28,7 @@ import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
 import { issuerName, seenNarrowing } from './narrowing.ts'
 import type { Narrower, Profile } from './onboard.ts'
+import type { OtherAccountHandler } from './other-account.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
 import type { RouteSource, ServiceRoute, ServiceTarget } from './route.ts'
@@ -87,6 +88,15 @@ export interface TokenBrokerOptions {
   readonly process?: Process
   /** @internal For tests: in place of the request to the token endpoint. */
   readonly refresh?: typeof refresh
+}
+
+/** How a login is obtained and stored. */
+export interface LoginOptions {
+  readonly signal?: AbortSignal
+  /** Default `refuse`. */
+  readonly narrower?: Narrower
+  /** Decides about a login of another account than is stored; without it that is `account_ambiguous`. */
+  readonly onOtherAccount?: OtherAccountHandler
 }
 
 /** How long a waiter sleeps before it looks whether the holder of a lease is still running. */
@@ -182,14 +192,14 @@ export class TokenBroker {
    * together with what the account has been granted before; a grant that covers less is refused, or with `narrower:
    * 'keep'` stored as what it is, even in the place of a wider one.
    *
+   * A login that arrives at another account than the one stored under its name is `account_ambiguous`, unless
+   * `onOtherAccount` decides what becomes of it: it is stored as decided, without a second login. What is not stored is
+   * revoked, unless that might end another login that is stored.
+   *
    * @throws AuthkeepError `authorization_required` (denied, timed out), `scope_missing`, `account_ambiguous`, `redirect_unavailable`,
    *   `server_unavailable`, `server_rejected`, `response_invalid`, `provider_unknown`, store errors
    */
-  async authorize(
-    target: Target,
-    flow: GrantFlow,
-    options: { readonly signal?: AbortSignal; readonly narrower?: Narrower } = {},
-  ): Promise<CredentialInfo> {
+  async authorize(target: Target, flow: GrantFlow, options: LoginOptions = {}): Promise<CredentialInfo> {
     const [info] = await this.onboard([{ target, flow }], options)
     if (info === undefined) throw new TypeError('a login cannot store nothing')
     return info
@@ -202,10 +212,7 @@ export class TokenBroker {
    *
    * @throws AuthkeepError as `authorize`. TypeError where two profiles are one entry of the store
    */
-  async onboard(
-    profiles: readonly Profile[],
-    options: { readonly signal?: AbortSignal; readonly narrower?: Narrower } = {},
-  ): Promise<readonly CredentialInfo[]> {
+  async onboard(profiles: readonly Profile[], options: LoginOptions = {}): Promise<readonly CredentialInfo[]> {
     this.#assertOpen()
     const [{ onboard }, { planLogin }] = await Promise.all([import('./onboard.ts'), import('./authorize.ts')])
     const planned = await Promise.all(
@@ -219,7 +226,7 @@ export class TokenBroker {
     )
     const stored = await onboard(planned, {
       ...{ store: this.#store, fetch: this.#fetch, now: () => this.#clock.now(), signal: options.signal },
-      narrower: options.narrower ?? 'refuse',
+      ...{ narrower: options.narrower ?? 'refuse', onOtherAccount: options.onOtherAccount },
     })
     return stored.map(describeCredential)
   }

@@ -1,3 +1,4 @@
+import { abortable } from '../abort.ts'
 import { type Credential, type CredentialKey, keyName } from '../credential.ts'
 import type { Target } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
@@ -6,6 +7,14 @@ import type { Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import type { CredentialStore } from '../store/store.ts'
 import { credentialFrom, type LoginPlan, takeBack } from './authorize.ts'
+import {
+  arrivalOf,
+  type Holder,
+  holderOf,
+  isSameHolder,
+  type OtherAccountHandler,
+  suggestAccount,
+} from './other-account.ts'
 import { measureSkew } from './skew.ts'
 
 /** One login of several that belong together, and how to obtain it. */
@@ -31,6 +40,8 @@ export type Narrower = 'refuse' | 'keep'
 export interface Surroundings extends Pick<GrantRequest, 'fetch' | 'now' | 'signal'> {
   readonly store: CredentialStore
   readonly narrower: Narrower
+  /** Without it a login of somebody else than is stored is `account_ambiguous`. */
+  readonly onOtherAccount?: OtherAccountHandler | undefined
 }
 
 /**
@@ -41,19 +52,18 @@ export async function onboard(
   profiles: readonly PlannedProfile[],
   surroundings: Surroundings,
 ): Promise<readonly Credential[]> {
-  const { store, now, narrower, fetch: send, signal } = surroundings
+  const { store, now, narrower, fetch: send, signal, onOtherAccount } = surroundings
   const names = profiles.map(({ key }) => keyName(key))
   if (new Set(names).size < names.length) throw new TypeError('two profiles are one entry of the store')
   const obtained: Obtained[] = []
   const commit = async (): Promise<readonly Credential[]> => {
     const stored = new Map<string, Credential>()
     await store.updateAll(
-      profiles.map(({ key }) => key),
+      obtained.map(({ key }) => key),
       (current) => {
-        for (const { profile, answer } of obtained) {
-          const name = keyName(profile.key)
-          const before = current.get(name) ?? null
-          stored.set(name, credentialFrom(answer, profile.key, profile.provider, before, now()))
+        for (const { profile, answer, key, replaces } of obtained) {
+          const name = keyName(key)
+          stored.set(name, credentialFrom(answer, key, profile.provider, current.get(name) ?? null, now(), replaces))
         }
         return stored
       },
@@ -65,12 +75,13 @@ export async function onboard(
     for (const [index, profile] of profiles.entries()) {
       const { provider, plan, key, flow } = profile
       signal?.throwIfAborted()
-      let kept: Promise<unknown> | undefined
+      let kept: Promise<string> | undefined
       // Once, whoever asks first: the flow, while a browser waits to be told, or we. The last one brings the commit.
-      const keep = (answer: GrantAnswer): Promise<unknown> => {
-        kept ??= take(profile, answer).then(() => {
+      const keep = (answer: GrantAnswer): Promise<string> => {
+        kept ??= take(profile, answer).then(async ({ key: { account } }) => {
           if (obtained.length === profiles.length) committed = commit()
-          return committed
+          await committed
+          return account
         })
         return kept
       }
@@ -89,18 +100,47 @@ export async function onboard(
     throw error
   }
 
-  async function take(profile: PlannedProfile, answer: GrantAnswer): Promise<void> {
+  async function take(profile: PlannedProfile, answer: GrantAnswer): Promise<Obtained> {
     if (answer.type === 'oauth' && answer.token.serverTime !== undefined) {
       measureSkew(profile.provider.issuer, answer.token.serverTime, answer.token.obtainedAt)
     }
-    obtained.push({ profile, answer })
+    const index = obtained.push({ profile, answer, key: profile.key }) - 1
     if (narrower === 'refuse') assertWideEnough(profile, answer)
+    return (obtained[index] = { profile, answer, ...(await place(profile, answer)) })
+  }
+
+  /** Where the grant goes: where it was meant to, unless that is somebody else's and the application decides otherwise. */
+  async function place(
+    { key, provider }: PlannedProfile,
+    answer: GrantAnswer,
+  ): Promise<Pick<Obtained, 'key' | 'replaces'>> {
+    const arrived = arrivalOf(answer)
+    const names = [...profiles, ...obtained].map((each) => each.key)
+    const taken = names.flatMap((each) => (each.provider === provider.id ? [each.account] : []))
+    for (let at = key; onOtherAccount !== undefined; ) {
+      const current = await store.read(at)
+      const stored = current === null ? null : holderOf(current)
+      if (stored === null || isSameHolder(stored, arrived)) return { key: at }
+      const suggestion = suggestAccount(answer, provider.issuer, await store.list({ provider: provider.id }), taken)
+      const decision = await abortable(onOtherAccount({ ...at, stored, arrived, suggestion }), signal)
+      if (decision === 'replace') return { key: at, replaces: stored }
+      if (decision === 'decline' || taken.includes(decision.account) || decision.account === at.account) {
+        throw new AuthkeepError('account_ambiguous', { provider: provider.id, accounts: [at.account] })
+      }
+      if (decision.account === '') throw new TypeError('an account has a name')
+      at = { ...at, account: decision.account }
+    }
+    return { key }
   }
 }
 
 interface Obtained {
   readonly profile: PlannedProfile
   readonly answer: GrantAnswer
+  /** Where it is stored. */
+  readonly key: CredentialKey
+  /** Whose entry it may take the place of. */
+  readonly replaces?: Holder
 }
 
 function assertWideEnough({ key, provider, plan }: PlannedProfile, answer: GrantAnswer): void {

@@ -2,7 +2,7 @@ import { variableOf } from '../credential.ts'
 import { type AuthkeepError, type ErrorDetails, isAuthkeepError, type Remedy } from '../errors.ts'
 import { commandLine, loginCommand, otherLogin } from '../login-command.ts'
 import { replacementRefused } from '../provider-files.ts'
-import { PersonNeeded, UsageError } from './context.ts'
+import { Cancelled, PersonNeeded, UsageError } from './context.ts'
 
 /** What was being done when an error came up; what advice is worded with. */
 export interface Situation {
@@ -34,7 +34,7 @@ export function adviseOn(error: unknown, situation: Situation): Advice {
   // A login is stored by its last step or not at all.
   const isUntouched = situation.command === 'login' && !isAuthkeepError(error, 'write_indeterminate')
   const untouched = isUntouched ? ' Nothing was stored; the logins are as they were.' : ''
-  if (situation.cancelled) {
+  if (situation.cancelled || error instanceof Cancelled) {
     const next = `Nothing was lost; to begin again: ${again}`
     return { exitCode: 2, code: 'cancelled', remedy: 'retry', message: `Cancelled.${untouched}`, detail: {}, next }
   }

@@ -41,6 +41,11 @@ export class PersonNeeded extends Error {
   override readonly name = 'PersonNeeded'
 }
 
+/** The person was asked and wants none of it. */
+export class Cancelled extends Error {
+  override readonly name = 'Cancelled'
+}
+
 /** The value of an option in seconds, as milliseconds. */
 export function secondsOption(context: Context, name: string): number | undefined {
   const value = textOption(context, name)

@@ -31,7 +31,8 @@ async function nameFor(context: Context, provider: Provider): Promise<FlowName> 
   if (flow === null) throw new PersonNeeded(options['non-interactive'] === true ? 'nobody is to be asked' : why)
   if (flow !== 'browser') {
     const how = flow === 'device' ? 'with a code on another device' : 'with a browser on another machine'
-    context.say(`Logging in ${how}, because ${why}; --flow chooses another way.`)
+    context.say(`Logging in ${how}, because ${why}.`)
+    context.say('To choose another way: --flow (authkeep login --help names them)')
   }
   return flow
 }
@@ -70,7 +71,7 @@ async function flowOf(name: FlowName, context: Context, provider: Provider): Pro
             context.say(harmless(`To log in to ${provider.id}, open this address in any browser:`))
             context.say(url.href)
           }
-          return paste(context, question)
+          return paste(context, question, 'Paste the address that the browser ends at: ')
         },
       })
     }
@@ -89,19 +90,21 @@ async function flowOf(name: FlowName, context: Context, provider: Provider): Pro
 async function paste(
   context: Context,
   { problem, signal }: { readonly problem?: string; readonly signal: AbortSignal },
+  prompt: string,
 ): Promise<string> {
   if (problem !== undefined) context.say(harmless(problem))
-  return readLine(AbortSignal.any([context.signal, signal]), 'Paste the address that the browser ends at: ')
+  return readLine(AbortSignal.any([context.signal, signal]), prompt)
 }
 
 async function browserFlow(context: Context, provider: Provider): Promise<GrantFlow> {
   const { env, options } = context
   const timeoutMs = secondsOption(context, 'timeout')
   const opens = options['no-browser'] !== true && noBrowserBecause(env, process.platform, isContainer(env)) === null
+  const elsewhere = 'If the browser is on another machine, paste the address that it ends at: '
   const { loopbackFlow } = await import('../grant/loopback.ts')
   return loopbackFlow({
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    ...(process.stdin.isTTY ? { paste: (_: URL, question) => paste(context, question) } : {}),
+    ...(process.stdin.isTTY ? { paste: (_: URL, question) => paste(context, question, elsewhere) } : {}),
     openBrowser: async (url) => {
       context.say(
         harmless(`To log in to ${provider.id}, open this address${opens ? ' (your browser is being opened)' : ''}:`),

@@ -6,6 +6,7 @@ import type { CredentialInfo } from '../store/store.ts'
 import { type Context, type Result, textOption, UsageError } from './context.ts'
 import { flowFor } from './login-flow.ts'
 import { sayProblems, withHome } from './open-home.ts'
+import { otherAccountHandler } from './other-account.ts'
 import { harmless } from './output.ts'
 
 /**
@@ -51,7 +52,7 @@ export async function login(context: Context): Promise<Result> {
       profiles.push({ target, flow: await flowFor(context, findProvider(target.provider, providers)) })
     }
     const narrower = options['accept-narrower'] === true ? 'keep' : 'refuse'
-    const infos = await broker.onboard(profiles, { signal: context.signal, narrower })
+    const infos = await broker.onboard(profiles, { signal: context.signal, narrower, ...otherAccountHandler(context) })
     const logins = infos.map((info) => {
       const { scopes: usual, implies } = findProvider(info.provider, providers)
       const notGranted = info.type === 'oauth' ? missingScopes(scopes ?? usual ?? [], info.scopes ?? [], implies) : []

@@ -53,7 +53,7 @@ export async function status(context: Context): Promise<Result> {
     ]
     const body =
       credentials.length === 0
-        ? [harmless(`There are no logins in ${store.location}.`)]
+        ? [harmless(`There are no logins in ${store.location}.`), 'To log in: authkeep login <provider>']
         : render(credentials, now, context.columns)
     return { text: `${[...body, ...notes].join('\n')}\n`, json }
   } finally {

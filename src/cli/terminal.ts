@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { addAbortSignal } from 'node:stream'
 import { text as readAll } from 'node:stream/consumers'
-import { type Context, UsageError } from './context.ts'
+import { Cancelled, type Context, UsageError } from './context.ts'
 
 /** Docker and Podman each leave a mark; `container` is set by systemd and others. */
 export function isContainer(env: Context['env']): boolean {
@@ -25,15 +25,23 @@ export async function readSecret(context: Context, name: string): Promise<string
   return secret
 }
 
-/** One line as it is typed, echoed; rejects when the person cancels. */
+/** One line as it is typed, echoed; rejects when the person cancels, by Ctrl-C or by Ctrl-D. */
 export async function readLine(signal: AbortSignal, question: string): Promise<string> {
   const { createInterface } = await import('node:readline/promises')
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   // The line editor takes Ctrl-C for itself.
   lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'))
+  let isOver = false
+  const ended = new Promise<never>((_, reject) => {
+    lines.once('close', () => {
+      if (!isOver) process.stderr.write('\n')
+      reject(new Cancelled())
+    })
+  })
   try {
-    return await lines.question(question, { signal })
+    return await Promise.race([lines.question(question, { signal }), ended])
   } finally {
+    isOver = true
     lines.close()
   }
 }

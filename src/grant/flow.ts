@@ -24,6 +24,7 @@ export interface GrantRequest {
   /**
    * Stores what the flow brings home; before the last `part` it only takes it over. A flow that tells a person of success
    * awaits it before, and rejects as it does; the others leave it to whoever runs them. A second call stores nothing more.
+   * Resolves with the account name it is stored under, where that is known.
    */
   readonly keep?: (answer: GrantAnswer) => Promise<unknown>
 }

@@ -56,8 +56,8 @@ async function login(request: GrantRequest, options: LoopbackOptions): Promise<G
     const { parameters } = callback
     const exchange = exchangeCode({ prepared, callback: parameters, account, fetch, now, timeoutMs: exchangeMs })
     const answer = await abortable(exchange, signal)
-    await request.keep?.(answer)
-    await callback.reply(successPage(request))
+    const kept = await request.keep?.(answer)
+    await callback.reply(successPage(typeof kept === 'string' ? { ...request, account: kept } : request))
     return answer
   } catch (error) {
     await callback?.reply(failurePage(isAuthkeepError(error) ? error.message : 'The login was cancelled.', request))
