@@ -2,7 +2,11 @@ import { defineConfig } from 'vitest/config'
 import { mutate } from './test/simulation/mutants.ts'
 
 /** What takes too long for every run, or needs more than npm installs. */
-const modes: Readonly<Record<string, string>> = { storms: 'test/**/*.storms.ts', browser: 'test/**/*.browser.ts' }
+const modes: Readonly<Record<string, string>> = {
+  storms: 'test/**/*.storms.ts',
+  browser: 'test/**/*.browser.ts',
+  terminal: 'test/**/*.terminal.ts',
+}
 
 export default defineConfig(({ mode }) => ({
   plugins: [mutate()],

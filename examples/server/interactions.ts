@@ -58,7 +58,10 @@ async function submit(provider: Provider, request: IncomingMessage, response: Se
     return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false })
   }
   if (prompt.name === 'login') {
-    const result = { login: { accountId: form.get('login') ?? 'nobody' } }
+    // Whoever signs in here signs in as strongly as the client has asked for.
+    const { acr_values: asked } = params
+    const [acr = ''] = typeof asked === 'string' ? asked.split(' ') : ['password']
+    const result = { login: { accountId: form.get('login') ?? 'nobody', acr } }
     return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false })
   }
   const grant = new provider.Grant({ accountId: session?.accountId ?? '', clientId: String(params['client_id']) })

@@ -1,12 +1,11 @@
 import type { ChildProcess } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { completeLogin, type RobotOptions } from '../../examples/server/robot.ts'
 import { type DeviceServer, jsonDialect, startDeviceServer, withDeviceCodes } from '../grant/device-server.ts'
 import { ended, json, type Run, start } from './built.ts'
 import { type Desk, openDesk } from './desk.ts'
-import { hasTmux, openTerminal, type Terminal } from './tmux.ts'
 
 /** How often a server that we set up asks to be asked; a real one says 5. */
 const interval = 0.05
@@ -155,24 +154,5 @@ describe('authkeep login --flow device, at a server with a way of its own', () =
     expect(run).toMatchObject({ code: 2, stdout: '' })
     expect(run.stderr).toContain(untouched)
     expect(await stored(desk)).toBe(before)
-  })
-
-  // On a machine without tmux this says nothing.
-  describe.runIf(hasTmux)('at a terminal', () => {
-    let terminal: Terminal
-    beforeEach(() => {
-      terminal = openTerminal(desk.home, 50)
-    })
-    afterEach(() => terminal.close())
-
-    it('is chosen over SSH, and shows a picture of the address too', async () => {
-      terminal.begin('login demo', 'SSH_TTY=x')
-      await terminal.shows('whoever sent you a code')
-      const screen = terminal.screen()
-      expect(screen).toContain('Logging in with a code on another device, because this is an SSH session')
-      expect(screen).toMatch(/█[▀▄█ ]{10,}█/)
-      await server.approve(/enter the code (\S+)/.exec(screen)?.[1] ?? '')
-      await terminal.shows('exit=0')
-    })
   })
 })
