@@ -25,6 +25,8 @@ export interface ErrorDetails {
     resource?: string
     /** What the login should bring, where that is known. */
     scopes?: readonly string[]
+    /** What the server says of a denial. */
+    description?: string
   }
   /** The grant does not cover what the endpoint needs. Known before anything is sent. */
   scope_missing: {
@@ -56,7 +58,8 @@ export interface ErrorDetails {
   /** The server has no such way to log in. `alternatives` are the names of others that it has. */
   flow_unavailable: { provider: string; account: string; unavailable: string; alternatives: readonly string[] }
   step_up_required: { provider: string; account: string; acrValues?: readonly string[]; maxAge?: number }
-  account_ambiguous: { provider: string; accounts: readonly string[] }
+  /** `reason`: why a login cannot take the place of the one that is stored under that name. */
+  account_ambiguous: { provider: string; accounts: readonly string[]; reason?: 'other_person' | 'other_kind' }
   provider_unknown: { asked: string; nearest?: string }
   endpoint_unknown: { asked: string; nearest?: string }
   /** A provider file or literal breaks a rule; `problems` names member and rule. */
@@ -117,17 +120,22 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   refused: 'the API has refused the credential',
   resource_not_granted: 'the login did not include this resource',
   registration_changed: 'the stored one belongs to another issuer or client',
-  denied: 'the request was denied',
+  denied: 'the request was denied, by the person or by the server',
   timed_out: 'nobody finished the login in time',
   answer_lost: 'the last one was finished, and the answer to it was lost on the way',
-  superseded: 'another login has taken its place',
+  superseded: 'a later login has taken its place',
 }
+
+/** Why a login that was under way came to nothing; the other reasons are why one is needed. */
+const failures: ReadonlySet<string> = new Set(['denied', 'timed_out', 'superseded'])
+
+const inBrackets = (text: string | undefined): string => (text === undefined ? '' : ` (${text})`)
 
 const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => string } = {
   authorization_required: (d) =>
     variableOf(d.account) !== undefined
       ? `What the environment holds for ${d.provider} (${d.account ?? ''}) does not serve: ${reasons[d.reason]}.`
-      : `A login to ${d.provider} is needed: ${reasons[d.reason]}${d.resource === undefined ? '' : ` (${d.resource})`}.`,
+      : `${failures.has(d.reason) ? `The login to ${d.provider} failed` : `A login to ${d.provider} is needed`}: ${reasons[d.reason]}${inBrackets(d.resource ?? d.description)}.`,
   scope_missing: (d) =>
     d.asked !== undefined
       ? `The login to ${d.provider} as "${d.account}" brought less than was asked for: not ${d.missing.join(' ')}.`
@@ -140,7 +148,13 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   flow_unavailable: (d) =>
     `${d.provider} has no ${d.unavailable} login, or not for this client${d.alternatives.length === 0 ? '' : `; there are: ${d.alternatives.join(', ')}`}.`,
   step_up_required: (d) => `${d.provider} asks for a fresh or stronger login of "${d.account}".`,
-  account_ambiguous: (d) => `Several ${d.provider} accounts could be meant: ${d.accounts.join(', ')}.`,
+  account_ambiguous: (d) => {
+    const [name = ''] = d.accounts
+    if (d.reason === 'other_kind') return `The ${d.provider} login "${name}" is a credential of another kind.`
+    if (d.reason === 'other_person')
+      return `The ${d.provider} login "${name}" is another person's than this one, or the server does not say whose this one is.`
+    return `Several ${d.provider} accounts could be meant: ${d.accounts.join(', ')}.`
+  },
   provider_unknown: (d) => `No provider is called ${d.asked}.${nearest(d.nearest)}`,
   endpoint_unknown: (d) => `No provider declares an endpoint for ${d.asked}.${nearest(d.nearest)}`,
   provider_invalid: (d) => `${d.source} is not a valid provider: ${d.problems.join('; ')}.`,

@@ -76,7 +76,8 @@ export function credentialFrom(
   const holder = stored === null ? null : holderOf(stored)
   const isOther = holder !== null && !isSameHolder(holder, arrivalOf(answer))
   if (isOther && (holder.type !== replaces?.type || holder.subject !== replaces.subject)) {
-    throw new AuthkeepError('account_ambiguous', { provider: provider.id, accounts: [account] })
+    const reason = holder.type === answer.type ? 'other_person' : 'other_kind'
+    throw new AuthkeepError('account_ambiguous', { provider: provider.id, accounts: [account], reason })
   }
   const current = isOther ? null : stored
   const metadata = current?.metadata === undefined ? {} : { metadata: current.metadata }

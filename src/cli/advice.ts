@@ -69,10 +69,14 @@ function withOptions(typed: readonly string[], ...options: readonly string[]): r
 const steps: {
   readonly [C in keyof ErrorDetails]: (detail: ErrorDetails[C], situation: Situation) => string
 } = {
-  authorization_required: (detail, { homeOption }) =>
-    variableOf(detail.account) !== undefined
-      ? `Set ${variableOf(detail.account) ?? ''} to a credential that works, or unset it to use what is stored`
-      : `Log in: ${loginCommand(detail, homeOption)}`,
+  authorization_required: (detail, { typed, command, homeOption }) => {
+    const variable = variableOf(detail.account)
+    if (variable !== undefined) return `Set ${variable} to a credential that works, or unset it to use what is stored`
+    if (command !== 'login') return `Log in: ${loginCommand(detail, homeOption)}`
+    const first =
+      detail.reason === 'denied' ? 'Allow it, or ask whoever runs the server for access, then' : 'To begin again'
+    return `${first}: ${commandLine(typed)}`
+  },
   scope_missing: (detail, { typed, homeOption }) => {
     if (detail.asked !== undefined) {
       return `To grant all of it: ${commandLine(typed)}; to be content with less: ${commandLine(withOptions(typed, '--accept-narrower'))}`
@@ -90,9 +94,9 @@ const steps: {
     return other === undefined ? `Check the addresses of ${detail.provider}` : `Log in another way: ${other}`
   },
   step_up_required: (detail, { homeOption }) => `Log in again: ${loginCommand(detail, homeOption)}`,
-  account_ambiguous: ({ provider, accounts: [first = 'name'] }, { typed, command, homeOption }) =>
+  account_ambiguous: ({ provider, accounts: [first = 'name'], reason }, { typed, command, homeOption }) =>
     command === 'login'
-      ? `Give this login a name of its own: ${loginCommand({ provider, account: `${first}-2` }, homeOption)}`
+      ? `${reason === 'other_person' ? `Log in as that person: ${commandLine(typed)}; or give` : 'Give'} this login a name of its own: ${loginCommand({ provider, account: `${first}-2` }, homeOption)}`
       : `Name one: ${commandLine(withOptions(typed, '--account', first))}`,
   provider_unknown: (_, { homeOption }) =>
     `See ${commandLine(['providers', 'list', ...homeOption])}, or add it: ${commandLine(['providers', 'add', 'file.json', ...homeOption])}`,
@@ -107,8 +111,10 @@ const steps: {
   redirect_unavailable: (_, { typed }) => `Finish the other login or free the port, then: ${commandLine(typed)}`,
   server_unavailable: ({ retryAfterMs }, { typed }) =>
     `Try again${retryAfterMs === undefined ? '' : ` in ${Math.ceil(retryAfterMs / 1_000)} s`}: ${commandLine(typed)}`,
-  server_rejected: ({ provider }, { homeOption }) =>
-    `Check the client and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`,
+  server_rejected: ({ provider }, { typed, command, homeOption }) => {
+    const check = `Check the client and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`
+    return command === 'login' ? `${check}; or ask whoever runs it for access; then: ${commandLine(typed)}` : check
+  },
   response_invalid: ({ provider }, { homeOption }) =>
     `Check the issuer and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`,
   edge_challenge: ({ host, alternatives }) =>

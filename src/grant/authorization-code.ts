@@ -2,6 +2,7 @@ import { Secret } from '../credential.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import { formatScope } from '../scope.ts'
+import { printable } from './classify.ts'
 import { configure } from './configuration.ts'
 import type { DpopKey } from './dpop.ts'
 import type { GrantAnswer } from './flow.ts'
@@ -152,7 +153,9 @@ function checkRedirect({ prepared, callback, account }: CodeExchange): void {
   if (issuer !== null && issuer !== provider.issuer) refuse('the redirect comes from another issuer')
   const error = callback.get('error')
   if (error === 'access_denied') {
-    throw new AuthkeepError('authorization_required', { provider: provider.id, account, reason: 'denied' })
+    const description = printable(callback.get('error_description'))
+    const said = description === undefined ? {} : { description }
+    throw new AuthkeepError('authorization_required', { provider: provider.id, account, reason: 'denied', ...said })
   }
   if (error !== null) throw rejection(provider, null, error, callback.get('error_description'))
 }
