@@ -6,6 +6,7 @@ const modes: Readonly<Record<string, string>> = {
   storms: 'test/**/*.storms.ts',
   browser: 'test/**/*.browser.ts',
   terminal: 'test/**/*.terminal.ts',
+  container: 'test/**/*.container.ts',
 }
 
 export default defineConfig(({ mode }) => ({

@@ -152,8 +152,9 @@ function interfaceMembers(source: string, name: string): readonly string[] {
 }
 
 describe('the command lines in the documents', () => {
-  // What follows a slash, `-v` or `volume create` is a path or a volume of that name.
-  const call = /(?<!\/|-v |volume create )\bauthkeep ([^)<>|&#\n]*)/g
+  // What follows a slash, `-v` or `volume create` is a path or a volume of that name;
+  // what follows an entrypoint is the image.
+  const call = /(?<!\/|-v |volume create )\bauthkeep (?:(?<=--entrypoint authkeep )worker )?([^)<>|&#\n]*)/g
   const lines = inLanguage('sh').flatMap(({ where, code }) =>
     [...code.matchAll(call)].map(([, words = '']) => ({ where, words: words.trim() })),
   )
