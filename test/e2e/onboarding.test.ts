@@ -39,22 +39,31 @@ async function accountsIn(path: string): Promise<readonly string[]> {
 }
 
 const counts = { 5: 0, 8: 0 }
+/** How often a kill came while the logins were obtained, while they were committed, and after that. */
+const phases = { logins: 0, commit: 0, after: 0 }
 
 it.each(Array.from({ length: lanes }, (_, lane) => lane))(
   `an onboarding of three that is killed has added all or none to the five (${kills} kills, lane %s)`,
   async (lane) => {
     const timing = new Worker('./onboarder.mjs', { path: await five('timing'), provider })
     await timing.next()
+    const { commits } = (await timing.next()) as { commits: number }
     const { done } = (await timing.next()) as { done: number }
     await timing.end()
     for (let kill = lane; kill < kills; kill += lanes) {
       const path = await five(`kill-${kill}`)
       const worker = new Worker('./onboarder.mjs', { path, provider })
       await worker.next()
-      // Spread over the whole of it and a little more, each at a moment of its own.
-      const after = ((kill + Math.random()) / kills) * done * 1.3
+      // Spread over the whole of it; every other one over the commit alone and a little more, from where it begins.
+      const inCommit = kill % 2 === 1
+      if (inCommit) await worker.next()
+      const after = ((kill + Math.random()) / kills) * (inCommit ? (done - commits) * 1.3 : done)
       await new Promise((resolve) => setTimeout(resolve, after))
       await worker.kill()
+      // What it said before it died.
+      let said = inCommit ? 1 : 0
+      while (await worker.next().then(Boolean, () => false)) said++
+      phases[said === 0 ? 'logins' : said === 1 ? 'commit' : 'after']++
       const accounts = await accountsIn(path)
       expect(accounts).toEqual(accounts.length === before.length ? before : [...before, ...added])
       counts[accounts.length as 5 | 8]++
@@ -65,4 +74,7 @@ it.each(Array.from({ length: lanes }, (_, lane) => lane))(
 it('both have happened', () => {
   expect(counts[5] + counts[8]).toBe(kills)
   expect(Math.min(counts[5], counts[8])).toBeGreaterThan(0)
+  expect(phases.logins + phases.commit + phases.after).toBe(kills)
+  expect(phases.logins, JSON.stringify(phases)).toBeGreaterThan(0)
+  expect(phases.commit, JSON.stringify(phases)).toBeGreaterThan(4)
 })
