@@ -1,8 +1,10 @@
 import { isAuthkeepError } from '../errors.ts'
 import { type Refusal, readChallenges } from '../grant/challenge.ts'
 import { dpopNonces } from '../grant/dpop.ts'
+import { edgeOf } from '../grant/edge.ts'
 import { missingScopes } from '../scope.ts'
 import type { BrokeredToken } from './access-token.ts'
+import { beginningOf } from './beginning.ts'
 import type { Learned } from './requirement.ts'
 
 /** What a call needs of the broker. */
@@ -63,8 +65,12 @@ export async function brokeredFetch(source: CallSource, send: typeof fetch, call
     const { response, url, isWithToken } = await follow(send, call, token)
     dpopNonces.keep(url, response.headers)
     if (!isWithToken || (response.status !== 401 && response.status !== 403)) return response
-    const refusal = readChallenges(response.headers, await beginningOf(response))
-    const answer = answerTo(refusal, response.status, token)
+    const { status, headers } = response
+    const text = await beginningOf(response, { bytes: readAtMost, ms: readForMs })
+    // Nobody who knows the token has seen it: what is wrong is in front of the API.
+    if (edgeOf({ status, headers, text }) !== null) return response
+    const refusal = readChallenges(headers, text)
+    const answer = answerTo(refusal, status, token)
     if (answer === null || tried.has(answer.kind)) return response
     tried.add(answer.kind)
     if (answer.kind === 'more') await source.learn(token, answer.needs)
@@ -77,6 +83,10 @@ export async function brokeredFetch(source: CallSource, send: typeof fetch, call
     await response.body?.cancel()
   }
 }
+
+/** How much of a refusal is read, and for how long, for what it says. */
+const readAtMost = 16_384
+const readForMs = 10_000
 
 type Answer =
   | { readonly kind: 'nonce' }
@@ -113,20 +123,6 @@ async function replacement(source: CallSource, token: BrokeredToken, answer: Ans
     if (!isAuthkeepError(error) || error.remedy === 'authorize') throw error
     return null
   }
-}
-
-const readAtMost = 16_384
-
-/** The first part of a body, for what it says about the refusal; the response stays unread. */
-async function beginningOf(response: Response): Promise<string> {
-  const decoder = new TextDecoder()
-  let text = ''
-  for await (const chunk of (response.clone().body ?? []) as AsyncIterable<Uint8Array>) {
-    text += decoder.decode(chunk, { stream: true })
-    // Leaving the loop cancels this copy of the body.
-    if (text.length > readAtMost) break
-  }
-  return text
 }
 
 interface Followed {

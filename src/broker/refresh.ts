@@ -154,7 +154,8 @@ export class Refresher {
   /**
    * One refresh, from claim to stored token.
    *
-   * @throws AuthkeepError `server_unavailable`, `server_rejected`, `response_invalid`, `store_failed`, `store_busy`
+   * @throws AuthkeepError `server_unavailable`, `edge_challenge`, `server_rejected`, `response_invalid`, `store_failed`,
+   *   `store_busy`
    */
   async run(seen: OAuthCredential, plan: RefreshPlan, provider: Provider): Promise<RefreshResult> {
     try {
@@ -206,7 +207,7 @@ export class Refresher {
    * A token that costs nothing: for the client itself, or for another token, which stays as it is. No lease, because
    * asking twice does no harm.
    *
-   * @throws AuthkeepError `server_unavailable`, `server_rejected`, `response_invalid`, store errors
+   * @throws AuthkeepError `server_unavailable`, `edge_challenge`, `server_rejected`, `response_invalid`, store errors
    */
   async obtain(seen: OAuthCredential, plan: ExchangePlan | ReissuePlan, provider: Provider): Promise<TokenAnswer> {
     const metadata = await this.#discover(provider)
@@ -500,14 +501,9 @@ export class Refresher {
         return token === null ? this.#overtaken(seen) : { kind: 'served', token }
       }
       case 'not_sent':
-        await this.#giveBack(seen, lease)
-        throw new AuthkeepError('server_unavailable', { provider: name, cause: outcome.cause, sent: false })
       case 'limited':
         await this.#giveBack(seen, lease)
-        throw new AuthkeepError('server_unavailable', {
-          ...{ provider: name, status: outcome.status, cause: outcome.cause, sent: true },
-          ...(outcome.retryAfterMs === undefined ? {} : { retryAfterMs: outcome.retryAfterMs }),
-        })
+        throw tokenError(server, outcome)
       case 'refused':
         await this.#giveBack(seen, lease)
         if (outcome.error === 'invalid_scope' && plan.scopes !== null && seen.grant.evidence !== 'assumed') {

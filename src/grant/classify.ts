@@ -1,4 +1,6 @@
 import type { JsonObject } from '../credential.ts'
+import { type Edge, edgeOf } from './edge.ts'
+import { printable } from './printable.ts'
 
 /** A finished HTTP answer, its body read to the end. */
 export interface HttpAnswer {
@@ -20,7 +22,8 @@ export type AnswerClass =
       readonly status: number
       readonly cause: string
       readonly retryAfterMs?: number
-      readonly ray?: string
+      /** With the cause `edge_challenge`: who has answered in place of the server. */
+      readonly edge?: Edge
     }
   | {
       readonly kind: 'rejected' | 'refused'
@@ -66,13 +69,10 @@ export function classifyAnswer(answer: HttpAnswer, now: number, secrets: readonl
   const { status, headers } = answer
   const body = readObject(answer)
   const isSuccess = status >= 200 && status < 300
-  if (isSuccess && body === null) return { kind: 'ambiguous', status, cause: unreadable(answer) }
   if (isSuccess && body !== null && !isError(body)) return { kind: 'object', body }
-  if (headers.has('cf-mitigated')) {
-    const ray = printable(headers.get('cf-ray'))
-    const named = ray === undefined ? {} : { ray }
-    return { kind: 'limited', status, cause: 'edge_challenge', ...retryAfter(headers, now), ...named }
-  }
+  const edge = edgeOf(answer, secrets)
+  if (edge !== null) return { kind: 'limited', status, cause: 'edge_challenge', ...retryAfter(headers, now), edge }
+  if (isSuccess && body === null) return { kind: 'ambiguous', status, cause: unreadable(answer) }
   if (status === 429) return { kind: 'limited', status, cause: 'rate_limited', ...retryAfter(headers, now) }
   if (status >= 500) return { kind: 'ambiguous', status, cause: `http_${status}` }
   const errors = errorsOf(body, headers)
@@ -164,21 +164,6 @@ export function classifyFailure(error: unknown): Failure {
     at = cause
   }
   return { sent: true, cause: named ?? 'unknown' }
-}
-
-/**
- * Text from outside made safe to print: one line, at most 200 printable characters, and nothing at all if it repeats
- * one of `secrets`.
- */
-export function printable(text: unknown, secrets: readonly string[] = []): string | undefined {
-  if (typeof text !== 'string') return undefined
-  const clean = text.replace(/[\p{C}\p{Zl}\p{Zp}]+/gu, '')
-  const bare = clean.replace(/\s+/g, '')
-  const isRepeated = (secret: string): boolean =>
-    [secret.replace(/\s+/g, ''), encodeURIComponent(secret)].some((each) => each !== '' && bare.includes(each))
-  if (secrets.some(isRepeated)) return undefined
-  const short = Array.from(clean.replace(/\s+/g, ' ').trim()).slice(0, 200).join('')
-  return short === '' ? undefined : short
 }
 
 /** The body as an object: JSON whatever its label, or form-encoded where it is labelled so; null if it is neither. */

@@ -1,11 +1,11 @@
 import { AuthkeepError } from '../errors.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
-import { printable } from './classify.ts'
+import { printable } from './printable.ts'
 import type { TokenOutcome } from './token-request.ts'
 
 type Failed = Exclude<TokenOutcome, { kind: 'served' }>
 
-/** The error of a flow whose request came to nothing: there is no credential yet that it could say more about. */
+/** The error of a request that came to nothing, as far as no credential is there that it could say more about. */
 export function tokenError(
   { provider, metadata }: { readonly provider: Provider; readonly metadata: AuthorizationServerMetadata },
   outcome: Failed,
@@ -16,13 +16,11 @@ export function tokenError(
     case 'not_sent':
       return new AuthkeepError('server_unavailable', { provider: id, cause: outcome.cause, sent: false })
     case 'limited': {
-      const { kind: _, ray, ...limit } = outcome
-      if (limit.cause !== 'edge_challenge')
-        return new AuthkeepError('server_unavailable', { provider: id, ...limit, sent: true })
+      const { kind: _, edge, ...limit } = outcome
+      if (edge === undefined) return new AuthkeepError('server_unavailable', { provider: id, ...limit, sent: true })
       const url = metadata[endpoint]
       const { host } = new URL(typeof url === 'string' ? url : provider.issuer)
-      const named = ray === undefined ? {} : { ray }
-      return new AuthkeepError('edge_challenge', { host, vendor: 'Cloudflare', ...named, alternatives: [] })
+      return new AuthkeepError('edge_challenge', { host, ...edge, alternatives: [] })
     }
     case 'rejected':
     case 'refused':

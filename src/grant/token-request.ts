@@ -6,6 +6,7 @@ import { formatScope } from '../scope.ts'
 import { complaintOf } from './complaint.ts'
 import { configure, keepKeys } from './configuration.ts'
 import type { DpopKey } from './dpop.ts'
+import type { Edge } from './edge.ts'
 import type { TokenAnswer } from './flow.ts'
 import { tokenAnswer } from './token-answer.ts'
 import { type Exchange, watchPost } from './token-endpoint.ts'
@@ -60,8 +61,8 @@ export type TokenOutcome =
       readonly status: number
       readonly cause: string
       readonly retryAfterMs?: number
-      /** What an edge calls the request, for its operator. */
-      readonly ray?: string
+      /** Who has answered in place of the server. */
+      readonly edge?: Edge
     }
   /** The server says that what was sent is dead. */
   | { readonly kind: 'rejected'; readonly status: number; readonly error: string; readonly description?: string }

@@ -106,6 +106,36 @@ describe('a token that the API calls invalid', () => {
   })
 })
 
+describe('an edge in front of the API', () => {
+  const page = `<!doctype html><title>Just a moment...</title>${'<script></script>'.repeat(4_000)}`
+  const html = { 'content-type': 'text/html', server: 'cloudflare', 'cf-ray': '8f-FRA' }
+
+  test.each([
+    [401, { ...html, 'cf-mitigated': 'challenge' }],
+    [401, html],
+    [403, { ...html, 'cf-mitigated': 'challenge' }],
+    [401, { ...html, 'cf-mitigated': 'challenge', 'www-authenticate': 'Bearer error="invalid_token"' }],
+    [403, { ...html, 'x-amzn-waf-action': 'captcha', 'www-authenticate': 'Bearer scope="mail:send"' }],
+  ])('that answers %i with %j is the answer, and costs no token', async (status, headers) => {
+    await set(() => ({ status, headers, body: page }))
+    await stage.broker.getToken(url())
+    stage.server.reset()
+    const response = await stage.broker.fetch(url())
+    expect([response.status, await response.text()]).toEqual([status, page])
+    expect(stage.server.counts().arrived).toBe(0)
+    expect(api.arrivals.length).toBe(1)
+    expect(await stage.store.readState(`:endpoint:${url()}`)).toBeNull()
+  })
+})
+
+describe('a refusal', () => {
+  test('of any length is handed on', async () => {
+    const long = 'x'.repeat(300_000)
+    await set(() => ({ status: 403, body: long }))
+    expect(await (await stage.broker.fetch(url())).text()).toBe(long)
+  })
+})
+
 describe('a body', () => {
   test.each([
     ['a string', 'text'],

@@ -20,7 +20,25 @@ const cases: readonly {
   next: 'served' | object
 }[] = [
   {
-    name: 'an edge that answers with HTML',
+    name: 'an edge that asks for a browser check',
+    fault: { status: 403, headers: { 'content-type': 'text/html', 'cf-mitigated': 'challenge', 'cf-ray': '8f-FRA' } },
+    error: { code: 'edge_challenge', remedy: 'fix', detail: { vendor: 'Cloudflare', ray: '8f-FRA' } },
+    state: 'live',
+    next: 'served',
+  },
+  {
+    name: 'an edge that asks for it on its page only',
+    fault: {
+      status: 503,
+      headers: { 'content-type': 'text/html', server: 'cloudflare', 'cf-ray': '8f-FRA' },
+      body: '<!doctype html><title>Just a moment...</title>',
+    },
+    error: { code: 'edge_challenge', detail: { vendor: 'Cloudflare', ray: '8f-FRA' } },
+    state: 'live',
+    next: 'served',
+  },
+  {
+    name: 'a network that answers with HTML',
     fault: 'html',
     error: { code: 'server_unavailable', remedy: 'retry', detail: { sent: true } },
     state: 'in_doubt',
@@ -125,6 +143,24 @@ describe('a token endpoint that fails', () => {
     const served = await stage.broker.getToken(stage.urls.files, { minTtlMs: 24 * 3_600_000 })
     expect(served.reveal()).toBe(living.reveal())
     expect(stage.server.counts().arrived).toBeGreaterThan(0)
+  })
+
+  test('an edge that asks for a browser check takes nothing: the login, its tokens and their host', async () => {
+    const living = await stage.broker.getToken(stage.urls.files)
+    const before = await stage.credential()
+    stage.server.fault({ status: 403, headers: { 'cf-mitigated': 'challenge' } })
+    const served = await stage.broker.getToken(stage.urls.files, { minTtlMs: 24 * 3_600_000 })
+    expect(served.reveal()).toBe(living.reveal())
+    const after = await stage.credential()
+    expect([after.grant, after.tokens, after.lease]).toEqual([before.grant, before.tokens, null])
+    await stage.expire()
+    stage.server.fault({ status: 403, headers: { 'cf-mitigated': 'challenge' } })
+    await expect(stage.broker.getToken(stage.urls.files)).rejects.toMatchObject({
+      code: 'edge_challenge',
+      detail: { host: new URL(stage.server.issuer).host },
+    })
+    expect((await stage.broker.getToken(stage.urls.files)).scopes).toEqual(['files:read'])
+    expect(stage.server.counts().reuse).toBe(0)
   })
 
   test('a server that is gone costs nothing', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { classifyAnswer, classifyFailure, printable } from '../../src/grant/classify.ts'
+import { classifyAnswer, classifyFailure } from '../../src/grant/classify.ts'
+import { printable } from '../../src/grant/printable.ts'
 
 const now = 1_790_000_000_000
 
@@ -91,8 +92,21 @@ describe('an answer of the token endpoint', () => {
   })
 
   it('knows an edge that has answered in place of the server', () => {
-    const edge = { kind: 'limited', status: 403, cause: 'edge_challenge' }
+    const edge = { kind: 'limited', status: 403, cause: 'edge_challenge', edge: { vendor: 'Cloudflare' } }
+    const headers = { 'content-type': 'text/html', server: 'cloudflare', 'cf-ray': '8f-FRA' }
     expect(answer(403, '<html>', { 'cf-mitigated': 'challenge' })).toEqual(edge)
+    const ray = { vendor: 'Cloudflare', ray: '8f-FRA' }
+    expect(answer(503, '<title>Just a moment...</title>', headers)).toEqual({ ...edge, status: 503, edge: ray })
+    expect(answer(202, '', { 'x-amzn-waf-action': 'challenge' })).toMatchObject({ edge: { vendor: 'AWS WAF' } })
+  })
+
+  it('does not take the page of a server that stands behind an edge for one of the edge', () => {
+    const headers = { 'content-type': 'text/html', server: 'cloudflare', 'cf-ray': '8f-FRA' }
+    for (const status of [200, 403, 500, 502, 503]) {
+      expect(answer(status, '<html><title>Sorry</title>', headers)).toMatchObject({ kind: 'ambiguous' })
+    }
+    const issued = '{"access_token":"a"}'
+    expect(answer(200, issued, { ...headers, 'cf-mitigated': 'challenge' })).toMatchObject({ kind: 'object' })
   })
 
   it('keeps a description only if it can be printed and repeats no secret', () => {

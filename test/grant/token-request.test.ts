@@ -171,7 +171,7 @@ describe('a refresh that is not served', () => {
     ],
     [
       { status: 403, headers: { 'cf-mitigated': 'challenge' } },
-      { kind: 'limited', status: 403, cause: 'edge_challenge' },
+      { kind: 'limited', status: 403, cause: 'edge_challenge', edge: { vendor: 'Cloudflare' } },
     ],
     ['nothing', { kind: 'ambiguous', cause: 'UND_ERR_SOCKET' }],
     ['lost', { kind: 'ambiguous', cause: 'UND_ERR_SOCKET' }],
