@@ -8,6 +8,7 @@ export {
   type TokenBrokerOptions,
   type TokenSource,
 } from './broker/broker.ts'
+export { type DiagnosisContext, diagnose } from './broker/diagnose.ts'
 export type { EnvironmentVariables } from './broker/environment.ts'
 export type { RefreshEvent } from './broker/events.ts'
 export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
@@ -16,6 +17,7 @@ export type { Narrower, Profile } from './broker/onboard.ts'
 export type { Holder, OtherAccount, OtherAccountDecision, OtherAccountHandler } from './broker/other-account.ts'
 export type { PassedOver, ServiceRoute, ServiceTarget } from './broker/route.ts'
 export type { Validation } from './broker/validate.ts'
+export type { Verdict, VerdictCode } from './broker/verdict.ts'
 export {
   type ApiKeyCredential,
   type Credential,

@@ -129,6 +129,17 @@ describe('imports', () => {
     expect(imports.filter((each) => each.kind === 'static' && heavy.includes(name(each))).map(say)).toEqual([])
   })
 
+  it('of what looks for the cause of a failure are made when something has failed', () => {
+    const reached = new Set(['index.ts'])
+    for (const path of reached) {
+      for (const each of local) if (each.from === path && each.kind === 'static') reached.add(target(each))
+    }
+    expect(reached).toContain('broker/diagnose.ts')
+    expect(
+      [...reached].filter((path) => /diagnose-|refusal-marks|limits|said|scopes-named|verdict/.test(path)),
+    ).toEqual([])
+  })
+
   it('from outside are the dependencies that package.json declares, and Node', () => {
     const manifest = JSON.parse(readFileSync(join(src, '../package.json'), 'utf8')) as { dependencies: object }
     const outside = imports.filter(({ specifier }) => !/^(\.|node:)/.test(specifier))

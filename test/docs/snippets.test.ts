@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
 import { TokenBroker } from '../../src/broker/broker.ts'
+import { conclude } from '../../src/broker/verdict.ts'
 import { readArguments } from '../../src/cli/arguments.ts'
 import { type Json, type JsonObject, parseKeyName } from '../../src/credential.ts'
 import { nativeFormat } from '../../src/formats/native.ts'
@@ -222,6 +223,44 @@ describe('docs/errors.md', () => {
     expect(members.filter((name) => !section.includes(`\`${name}\``))).toEqual([])
     const remedy = new RegExp(`^ {2}${code}: '(\\w+)'`, 'm').exec(source)?.[1]
     expect(section).toContain(`Remedy \`${remedy ?? '?'}\`.`)
+  })
+})
+
+describe('docs/diagnosis.md', () => {
+  const page = text('docs/diagnosis.md')
+  const source = text('src/broker/verdict.ts')
+  const sections = new Map(
+    page
+      .split(/^### /m)
+      .slice(1)
+      .map((section) => [/^`(\w+)`/.exec(section)?.[1] ?? '', section]),
+  )
+  const union = /type VerdictCode =\n((?: {2}\| '\w+'\n)+)/.exec(source)?.[1] ?? ''
+  const codes = [...union.matchAll(/'(\w+)'/g)].map(([, code]) => code as api.VerdictCode)
+
+  it('has a section for every verdict, and for nothing else', () => {
+    expect(codes.length).toBeGreaterThan(20)
+    expect([...sections.keys()].sort()).toEqual([...codes].sort())
+  })
+
+  it.each(codes)('%s: says whom it blames and whether it may be retried', (code) => {
+    const findings = [{}, { status: 407 }, { status: 501 }, { status: 502 }]
+    const verdicts = findings.map((finding) => conclude({ code, host: null, ...finding }))
+    const retry = new Set(verdicts.map(({ mayRetry }) => mayRetry))
+    const said = retry.size === 2 ? 'sometimes \\(.+\\)' : retry.has(true) ? 'yes' : 'no'
+    const blames = verdicts[0]?.blamesCredential === true ? 'yes' : 'no'
+    expect(sections.get(code)).toMatch(
+      new RegExp(`^Blames the credential: ${blames}\\. May be retried: ${said}\\.$`, 'm'),
+    )
+  })
+
+  it('names every member of a verdict and of the context', () => {
+    const members = [
+      ...['Finding', 'Verdict'].flatMap((name) => interfaceMembers(source, name)),
+      ...interfaceMembers(text('src/broker/diagnose.ts'), 'DiagnosisContext'),
+    ]
+    expect(members.length).toBeGreaterThan(15)
+    expect(members.filter((name) => !new RegExp(`\`${name}\\b`).test(page))).toEqual([])
   })
 })
 
