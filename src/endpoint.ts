@@ -25,7 +25,11 @@ export interface Endpoint {
   readonly baseUrl?: string
   /** The models that the service has here, with `*` for any run of characters. Default: whichever it is asked for. */
   readonly models?: readonly string[]
-  /** Sent with the token; a value may name a claim of the ID token or metadata: `{claims.…}`, `{metadata.…}`. */
+  /**
+   * Sent with the token; a value may name a claim of the ID token or metadata: `{claims.a.b}`, or with a JSON Pointer
+   * (RFC 6901) for names with dots in them: `{claims/https:~1~1as.example/id}`. `{one|other}` takes the first that is
+   * there; `{claims.admin=true}` is there only where it is that. A header whose value is missing is left out.
+   */
   readonly headers?: Readonly<Record<string, string>>
 }
 

@@ -122,12 +122,12 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   registration_changed: 'the stored one belongs to another issuer or client',
   denied: 'the request was denied, by the person or by the server',
   timed_out: 'nobody finished the login in time',
-  answer_lost: 'the last one was finished, and the answer to it was lost on the way',
+  answer_lost: 'it was finished, and the answer to it was lost on the way',
   superseded: 'a later login has taken its place',
 }
 
 /** Why a login that was under way came to nothing; the other reasons are why one is needed. */
-const failures: ReadonlySet<string> = new Set(['denied', 'timed_out', 'superseded'])
+const failures: ReadonlySet<string> = new Set(['denied', 'timed_out', 'superseded', 'answer_lost'])
 
 const inBrackets = (text: string | undefined): string => (text === undefined ? '' : ` (${text})`)
 

@@ -68,6 +68,7 @@ export type {
   AuthorizationServerMetadata,
   DeviceLogin,
   DeviceLoginMember,
+  KeyLogin,
   Narrowing,
   PrivateJwk,
   Provider,
@@ -75,6 +76,14 @@ export type {
 } from './provider.ts'
 export { loadProvider, loadProviders, saveProvider } from './provider-files.ts'
 export { parseProvider } from './provider-schema.ts'
+export { anthropic } from './providers/anthropic.ts'
+export { type BuiltInOptions, type BuiltInProviders, builtInProviders } from './providers/built-in.ts'
+export { github } from './providers/github.ts'
+export { google } from './providers/google.ts'
+export { openai } from './providers/openai.ts'
+export { openaiCodex } from './providers/openai-codex.ts'
+export { openrouter } from './providers/openrouter.ts'
+export type { OwnClient, Product } from './providers/options.ts'
 export { formatScope, missingScopes, parseScope, scopeSet, unionScopes } from './scope.ts'
 export { type Change, type CommitResult, memoryBackend, type StoreBackend, type Versioned } from './store/backend.ts'
 export type { Backup, StoreEvent, StoreReport } from './store/events.ts'

@@ -103,7 +103,10 @@ function schemaOf(z: Zod) {
       )
       .exactOptional(),
     narrowing: oneOf('honoured', 'ignored', 'destructive', 'silent').exactOptional(),
+    deadErrors: list(text()).exactOptional(),
   }
+  const headerName = /^[\w!#$%&'*+.^`|~-]+$/
+  const revocation = { encoding: oneOf('form', 'json').exactOptional() }
   const status = () =>
     z.int('must be an HTTP status').min(100, 'must be an HTTP status').max(599, 'must be an HTTP status')
   const names = () =>
@@ -141,6 +144,13 @@ function schemaOf(z: Zod) {
     disabledStatuses: list(status()).exactOptional(),
     lifetimeMs: milliseconds.exactOptional(),
   }
+  const keyMembers = { redirect_uri: names(), code: names(), key: names() }
+  const keyLogin = {
+    encoding: oneOf('form', 'json').exactOptional(),
+    authorizationParameters: list(oneOf('client_id', 'response_type', 'scope', 'state')).exactOptional(),
+    exchangeParameters: list(oneOf('client_id', 'grant_type', 'redirect_uri', 'code_challenge_method')).exactOptional(),
+    members: z.strictObject(keyMembers, named('must be an object')).exactOptional(),
+  }
   const endpoint = {
     url: z.string('must be a string').superRefine((value, context) => {
       const { problem } = compilePattern(value)
@@ -160,7 +170,7 @@ function schemaOf(z: Zod) {
     models: list(text()).exactOptional(),
     headers: record(oneLine())
       .superRefine((headers, context) => {
-        for (const name of Object.keys(headers).filter((each) => !/^[\w!#$%&'*+.^`|~-]+$/.test(each))) {
+        for (const name of Object.keys(headers).filter((each) => !headerName.test(each))) {
           context.addIssue({ code: 'custom', path: [name], message: 'is not a header name' })
         }
       })
@@ -208,9 +218,12 @@ function schemaOf(z: Zod) {
     optionalScopes: scopes().exactOptional(),
     redirect: z.strictObject(redirect, named('must be an object')).exactOptional(),
     authorization: authorization.exactOptional(),
+    keyLogin: z.strictObject(keyLogin, named('must be an object')).exactOptional(),
     deviceLogin: z.strictObject(deviceLogin, named('must be an object')).exactOptional(),
     endpoints: list(z.strictObject(endpoint, named('must be an object'))).exactOptional(),
     refresh: z.strictObject(refresh, named('must be an object')).exactOptional(),
+    revocation: z.strictObject(revocation, named('must be an object')).exactOptional(),
+    apiKeyHeader: z.string('must be a string').regex(headerName, 'is not a header name').exactOptional(),
     accessTokens: oneOf('opaque', 'jwt').exactOptional(),
     tokenExchange: z.boolean('must be true or false').exactOptional(),
     pushedAuthorization: z.boolean('must be true or false').exactOptional(),
@@ -227,7 +240,8 @@ function schemaOf(z: Zod) {
   return {
     /** The members known at each place, for the nearest to an unknown one. */
     shapes: {
-      ...{ '': provider, client, redirect, refresh, endpoints: endpoint },
+      ...{ '': provider, client, redirect, refresh, revocation, endpoints: endpoint },
+      ...{ keyLogin, 'keyLogin.members': keyMembers },
       ...{ deviceLogin, 'deviceLogin.members': deviceMembers },
     },
     schema: z.strictObject(provider, named('must be an object')),

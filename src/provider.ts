@@ -86,6 +86,22 @@ export interface DeviceLogin {
 }
 
 /**
+ * A login in a browser that brings an API key instead of tokens: an authorization request and the exchange of its code,
+ * with PKCE (RFC 7636), at the `authorization_endpoint` and the `token_endpoint` of the metadata. The challenge and its
+ * method, the redirect URI, the code and its verifier are always sent.
+ */
+export interface KeyLogin {
+  /** Body of the request that brings the key; default `form`. */
+  readonly encoding?: 'form' | 'json'
+  /** What else the authorization request has; default all of these. Without `state` PKCE alone binds the redirect to it. */
+  readonly authorizationParameters?: readonly ('client_id' | 'response_type' | 'scope' | 'state')[]
+  /** What else is sent for the key; default the first three. */
+  readonly exchangeParameters?: readonly ('client_id' | 'grant_type' | 'redirect_uri' | 'code_challenge_method')[]
+  /** What the server calls a member, where it does not use the name of the RFC; the key is `key`. */
+  readonly members?: { readonly [Member in 'redirect_uri' | 'code' | 'key']?: readonly string[] }
+}
+
+/**
  * An authorization server, our registration there, its endpoints and its quirks: data only. A difference between
  * servers is a documented member whose default is what the RFC says. Most users load one with `loadProvider(file)`.
  */
@@ -109,6 +125,8 @@ export interface Provider {
   }
   /** Extra parameters of the authorization request. */
   readonly authorization?: Readonly<Record<string, string>>
+  /** Where a login brings an API key. */
+  readonly keyLogin?: KeyLogin
   /** Where the device login of the server is not the one of RFC 8628. */
   readonly deviceLogin?: DeviceLogin
   readonly endpoints?: readonly Endpoint[]
@@ -123,6 +141,14 @@ export interface Provider {
      * out where rotation is `none`, so that a mistake costs nothing. What was seen counts for more than this.
      */
     readonly narrowing?: Narrowing
+    /** Errors that mean that the refresh token is dead, besides `invalid_grant` (RFC 6749 §5.2). */
+    readonly deadErrors?: readonly string[]
+  }
+  /** The header that carries an API key; default `Authorization`, as a bearer token. */
+  readonly apiKeyHeader?: string
+  readonly revocation?: {
+    /** Body of the revocation request; default `form` (RFC 7009 §2.1). */
+    readonly encoding?: 'form' | 'json'
   }
   /**
    * What the server's access tokens are: JWTs that can be checked against its keys (RFC 9068), or opaque. Default

@@ -121,7 +121,9 @@ export class BrokeredToken implements AccessToken {
   }
 
   async #authorization(request?: HeadersRequest): Promise<Record<string, string>> {
-    const { credential } = this.#origin
+    const { credential, provider } = this.#origin
+    if (credential.type === 'api_key' && provider.apiKeyHeader !== undefined)
+      return { [provider.apiKeyHeader]: this.reveal() }
     if (this.type === 'Bearer') return { authorization: `Bearer ${this.reveal()}` }
     const key = credential.type === 'oauth' ? credential.dpopKey : undefined
     if (this.type !== 'DPoP' || key === undefined) {
@@ -143,14 +145,42 @@ export class BrokeredToken implements AccessToken {
   }
 }
 
-/** `{claims.…}` and `{metadata.…}` replaced; undefined when one of them is missing, so that the header is left out. */
-function fill(template: string, sources: Readonly<Record<string, JsonObject>>): string | undefined {
+/** Placeholders replaced; undefined when one of them has no value, so that the header is left out. */
+function fill(template: string, sources: Sources): string | undefined {
   const missing = new Set<string>()
-  const value = template.replace(/\{(claims|metadata)\.([^}]+)\}/g, (name, source: string, path: string) => {
-    const found = path.split('.').reduce<unknown>((at, step) => (at as JsonObject | undefined)?.[step], sources[source])
-    if (typeof found === 'string' || typeof found === 'number' || typeof found === 'boolean') return String(found)
-    missing.add(name)
+  const value = template.replace(/\{((?:claims|metadata)[./][^{}]+)\}/g, (placeholder, alternatives: string) => {
+    for (const alternative of alternatives.split('|')) {
+      const found = lookUp(alternative, sources)
+      if (found !== undefined) return found
+    }
+    missing.add(placeholder)
     return ''
   })
   return missing.size === 0 ? value : undefined
+}
+
+interface Sources {
+  readonly claims: JsonObject
+  readonly metadata: JsonObject
+}
+
+/** One alternative: `claims.a.b`, or a JSON Pointer (RFC 6901) behind the name of the source; `=text` asks for a value. */
+function lookUp(alternative: string, sources: Sources): string | undefined {
+  const [, source = '', path = '', wanted] = /^(claims|metadata)([./][^=]*)(?:=(.*))?$/.exec(alternative) ?? []
+  if (source !== 'claims' && source !== 'metadata') return undefined
+  const steps = path.startsWith('/')
+    ? path
+        .slice(1)
+        .split('/')
+        .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'))
+    : path.slice(1).split('.')
+  const found = steps.reduce<unknown>(
+    (at, step) =>
+      typeof at === 'object' && at !== null && Object.prototype.propertyIsEnumerable.call(at, step)
+        ? (at as JsonObject)[step]
+        : undefined,
+    sources[source],
+  )
+  if (typeof found !== 'string' && typeof found !== 'number' && typeof found !== 'boolean') return undefined
+  return wanted === undefined || wanted === String(found) ? String(found) : undefined
 }

@@ -23,9 +23,11 @@ async function nameFor(context: Context, provider: Provider): Promise<FlowName> 
   if (forced !== undefined) return forcedFlow(forced)
   if (options['api-key-stdin'] === true) return 'api-key'
   if (options['no-browser'] === true) return 'browser'
+  const isSomebodyThere = options['non-interactive'] !== true && isTerminal()
+  if (isSomebodyThere && takesOnlyKeys(provider)) return 'api-key'
   const { flow, why } = await chooseFlow({
     ...{ env, platform: process.platform, isContainer: isContainer(env) },
-    isTerminal: options['non-interactive'] !== true && isTerminal(),
+    isTerminal: isSomebodyThere,
     hasDeviceCodes: () => knowsDeviceCodes(provider),
   })
   if (flow === null) throw new PersonNeeded(options['non-interactive'] === true ? 'nobody is to be asked' : why)
@@ -35,6 +37,12 @@ async function nameFor(context: Context, provider: Provider): Promise<FlowName> 
     context.say('To choose another way: --flow (authkeep login --help names them)')
   }
   return flow
+}
+
+/** Whether no login could bring what the endpoints take. */
+function takesOnlyKeys({ endpoints = [], keyLogin }: Provider): boolean {
+  const isForKeys = endpoints.every(({ accepts = [] }) => accepts.includes('api_key') && !accepts.includes('oauth'))
+  return keyLogin === undefined && endpoints.length > 0 && isForKeys
 }
 
 /** A server that does not answer now will say so to the flow. */

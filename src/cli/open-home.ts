@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { TokenBroker } from '../broker/broker.ts'
 import { type AuthkeepError, errnoOf } from '../errors.ts'
 import type { Provider } from '../provider.ts'
-import { loadProviders } from '../provider-files.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
 import { type Context, UsageError } from './context.ts'
+import { environmentName, knownProviders, missingClient } from './known-providers.ts'
 
 /** What a home directory holds, opened. */
 export interface Home {
@@ -30,15 +30,16 @@ export async function withHome<T>(
   { full = false }: { full?: boolean },
   use: (home: Home) => Promise<T>,
 ): Promise<T> {
-  const { providers: declared, problems } = await loadProviders(providersPath(context.home), { full })
-  const providers = declared.map((provider) => withSecretOf(context.env, provider))
+  const known = await knownProviders(providersPath(context.home), context.env, { full })
+  const { problems } = known
+  const providers = known.providers.map((provider) => withSecretOf(context.env, provider))
   const store = await openStore({ path: storePath(context.home) })
   const broker = new TokenBroker({ store, providers, environment: context.env })
   try {
     return await use({ store, broker, providers, problems })
   } catch (error) {
     await sayProblems(context, problems)
-    throw error
+    throw missingClient(error, known.incomplete) ?? error
   } finally {
     try {
       await broker.close()
@@ -53,7 +54,7 @@ export async function withHome<T>(
  * `AUTHKEEP_CLIENT_SECRET_<ID>`, or in the file that `AUTHKEEP_CLIENT_SECRET_<ID>_FILE` names.
  */
 function withSecretOf(env: Context['env'], provider: Provider): Provider {
-  const name = `AUTHKEEP_CLIENT_SECRET_${provider.id.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}`
+  const name = `AUTHKEEP_CLIENT_SECRET_${environmentName(provider.id)}`
   const path = env[`${name}_FILE`] ?? ''
   const secret = path === '' ? (env[name] ?? '') : secretIn(path, `${name}_FILE`)
   return secret === '' ? provider : { ...provider, client: { ...provider.client, secret } }

@@ -96,6 +96,7 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
       environment: z
         .array(z.looseObject({ provider: text, variable: text, type: text, shadows: texts }))
         .describe('credentials of the environment, and the stored ones that they go before'),
+      overriding: texts.describe('ids of provider files in the place of what is built in'),
       credentials: z.array(
         z.looseObject({
           ...info,
@@ -139,7 +140,20 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
     'providers add': z.looseObject({ provider: text, path: text, hosts: texts, changed: z.boolean() }),
     'providers list': z.looseObject({
       directory: text,
-      providers: z.array(z.looseObject({ id: text, issuer: text, clientId: text, scopes: texts, endpoints: texts })),
+      providers: z.array(
+        z.looseObject({
+          id: text,
+          issuer: text,
+          clientId: text,
+          scopes: texts,
+          endpoints: texts,
+          source: z.enum(['built in', 'file']),
+        }),
+      ),
+      overriding: texts.describe('ids of files in the place of what is built in'),
+      incomplete: z.array(
+        z.looseObject({ id: text, set: text.describe('the environment variable for the id of your client') }),
+      ),
       problems: z.array(error),
     }),
     doctor: z.looseObject({

@@ -4,10 +4,11 @@ import { environmentEntries } from '../broker/environment.ts'
 import { keyName } from '../credential.ts'
 import { isAuthkeepError } from '../errors.ts'
 import { homeDirectory } from '../home.ts'
-import { loadProviders } from '../provider-files.ts'
+import type { Provider } from '../provider.ts'
 import { type CredentialInfo, type CredentialStore, openStore } from '../store/store.ts'
 import { type Context, type Result, textOption } from './context.ts'
 import type { Imported } from './import.ts'
+import { knownProviders } from './known-providers.ts'
 import { providersPath, storePath } from './open-home.ts'
 import { expiryInWords, harmless, table } from './output.ts'
 
@@ -42,14 +43,17 @@ export async function status(context: Context): Promise<Result> {
     )
     const chosenBy = homeChosenBy(context)
     const shadowed = await shadowedStores(context, chosenBy)
-    const environment = await heldBy(context, infos)
-    const json = { store: store.location, chosenBy, shadowed, environment, credentials }
+    const known = await knownProviders(providersPath(context.home), context.env)
+    const environment = heldBy(context, known.providers, infos)
+    const { overriding } = known
+    const json = { store: store.location, chosenBy, shadowed, environment, overriding, credentials }
     const notes = [
       ...environment.map(({ provider, variable, shadows }) => {
         const before = shadows.length === 0 ? '' : `, before ${shadows.join(', ')}`
         return harmless(`${provider} is served by ${variable} of the environment${before}.`)
       }),
       ...shadowed.map(({ path, by }) => harmless(`Not used: ${path}, because ${by} goes first.`)),
+      ...overriding.map((id) => harmless(`Not used: the built-in provider ${id}, because its file goes first.`)),
     ]
     const body =
       credentials.length === 0
@@ -110,8 +114,7 @@ async function sourceOf(info: CredentialInfo, store: CredentialStore): Promise<s
 }
 
 /** What providers declare to be in the environment and is; a provider file that cannot be used is another command's news. */
-async function heldBy(context: Context, infos: readonly CredentialInfo[]): Promise<readonly Held[]> {
-  const { providers } = await loadProviders(providersPath(context.home))
+function heldBy(context: Context, providers: readonly Provider[], infos: readonly CredentialInfo[]): readonly Held[] {
   return providers.flatMap((provider) =>
     environmentEntries(provider, context.env)
       // Only the first is used.

@@ -2,10 +2,11 @@ import { Secret } from '../credential.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { AuthorizationServerMetadata, Provider } from '../provider.ts'
 import { formatScope } from '../scope.ts'
-import { configure } from './configuration.ts'
+import { configure, endpointOf } from './configuration.ts'
 import type { DpopKey } from './dpop.ts'
 import type { GrantAnswer } from './flow.ts'
 import { grantedScopes } from './granted-scopes.ts'
+import { exchangeForKey, isSent, keyLoginUrl } from './key-login.ts'
 import { printable } from './printable.ts'
 import { watchPost } from './token-endpoint.ts'
 import { rejection, tokenError } from './token-error.ts'
@@ -35,7 +36,8 @@ export interface AuthorizationRequest {
 /** An authorization request ready to be shown, and what its answer will be checked against. */
 export interface PreparedAuthorization extends AuthorizationRequest {
   readonly url: URL
-  readonly state: string
+  /** Null where the server sends none back. */
+  readonly state: string | null
   /** Null where no ID token is asked for. */
   readonly nonce: string | null
   readonly codeVerifier: Secret
@@ -75,10 +77,16 @@ export async function prepareAuthorization(request: AuthorizationRequest): Promi
   if (dpopKey !== undefined) parameters.set('dpop_jkt', dpopKey.jkt)
   if (resources.length > 0) parameters.delete('resource')
   for (const resource of resources) parameters.append('resource', resource)
+  const prepared = { ...request, nonce, codeVerifier: new Secret(codeVerifier) }
+  const { keyLogin } = provider
+  if (keyLogin !== undefined) {
+    const url = keyLoginUrl(keyLogin, endpointOf(provider, metadata, 'authorization_endpoint'), parameters)
+    return { ...prepared, url, state: isSent(keyLogin, 'state') ? state : null }
+  }
   const url = isPushed
     ? await push(request, parameters)
     : client.buildAuthorizationUrl(await configure(provider, metadata, request.fetch), parameters)
-  return { ...request, url, state, nonce, codeVerifier: new Secret(codeVerifier) }
+  return { ...prepared, url, state }
 }
 
 async function push(request: AuthorizationRequest, parameters: URLSearchParams): Promise<URL> {
@@ -107,19 +115,21 @@ export interface CodeExchange {
 
 /**
  * Checks a redirect against the request it answers and exchanges its code (RFC 6749 §4.1.3): state, `iss` (RFC 9207),
- * and of the ID token the signature, issuer, audience and nonce. The first resource is the one the token is for.
+ * and of the ID token the signature, issuer, audience and nonce. The first resource is the one the token is for. Where the
+ * provider has a login that brings an API key (`keyLogin`), the code is exchanged for that.
  *
  * @throws AuthkeepError `authorization_required` (`denied`), `server_rejected`, `response_invalid`,
  * `server_unavailable`, `edge_challenge`
  */
-export async function exchangeCode(exchange: CodeExchange): Promise<Extract<GrantAnswer, { type: 'oauth' }>> {
+export async function exchangeCode(exchange: CodeExchange): Promise<GrantAnswer> {
   const { prepared, callback, fetch, now, timeoutMs } = exchange
   const { provider, metadata, scopes, resources, dpopKey } = prepared
   checkRedirect(exchange)
+  if (provider.keyLogin !== undefined) return exchangeForKey(exchange, provider.keyLogin)
   const currentUrl = new URL(prepared.redirectUri)
   currentUrl.search = callback.toString()
   const checks = {
-    expectedState: prepared.state,
+    ...(prepared.state === null ? {} : { expectedState: prepared.state }),
     pkceCodeVerifier: prepared.codeVerifier.reveal(),
     ...(prepared.nonce === null ? {} : { expectedNonce: prepared.nonce }),
   }
@@ -148,7 +158,7 @@ function checkRedirect({ prepared, callback, account }: CodeExchange): void {
   const refuse = (what: string): never => {
     throw new AuthkeepError('response_invalid', { provider: provider.id, status: null, what })
   }
-  if (callback.get('state') !== prepared.state) refuse('the redirect carries another state')
+  if (prepared.state !== null && callback.get('state') !== prepared.state) refuse('the redirect carries another state')
   const issuer = callback.get('iss')
   if (issuer !== null && issuer !== provider.issuer) refuse('the redirect comes from another issuer')
   const error = callback.get('error')

@@ -40,14 +40,6 @@ export type AnswerClass =
       readonly description?: string
     }
 
-/** Refresh token errors: the RFC's one, and the three of a large server whose other members vary. */
-const dead: ReadonlySet<string> = new Set([
-  'invalid_grant',
-  'refresh_token_expired',
-  'refresh_token_reused',
-  'refresh_token_invalidated',
-])
-
 /**
  * Errors that a server finds before it looks at the refresh token, or without using it up (RFC 6749 §5.2), a missing
  * or wrong proof among them (RFC 9449 §5).
@@ -63,9 +55,15 @@ const unspent: ReadonlySet<string> = new Set([
 
 /**
  * Judges an answer of the token endpoint. Pure: `now` (Unix milliseconds) is only for a `Retry-After` date, and
- * `secrets` are what a description must not repeat.
+ * `secrets` are what a description must not repeat. What was sent is dead by `invalid_grant` (RFC 6749 §5.2) and by what
+ * the server says in its place, `deadErrors`.
  */
-export function classifyAnswer(answer: HttpAnswer, now: number, secrets: readonly string[] = []): AnswerClass {
+export function classifyAnswer(
+  answer: HttpAnswer,
+  now: number,
+  secrets: readonly string[] = [],
+  deadErrors: readonly string[] = [],
+): AnswerClass {
   const { status, headers } = answer
   const body = readObject(answer)
   const isSuccess = status >= 200 && status < 300
@@ -76,11 +74,10 @@ export function classifyAnswer(answer: HttpAnswer, now: number, secrets: readonl
   if (status === 429) return { kind: 'limited', status, cause: 'rate_limited', ...retryAfter(headers, now) }
   if (status >= 500) return { kind: 'ambiguous', status, cause: `http_${status}` }
   const errors = errorsOf(body, headers)
-  const found = (known: ReadonlySet<string>): string | undefined => errors.find((error) => known.has(error))
   const description = describe(body?.['error_description'], secrets)
-  const rejected = found(dead)
+  const rejected = errors.find((error) => error === 'invalid_grant' || deadErrors.includes(error))
   if (rejected !== undefined) return { kind: 'rejected', status, error: rejected, ...description }
-  const refused = found(unspent)
+  const refused = errors.find((error) => unspent.has(error))
   if (refused !== undefined) return { kind: 'refused', status, error: refused, ...description }
   const error = printable(errors[0], secrets)
   if (error === undefined)

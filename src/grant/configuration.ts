@@ -61,6 +61,11 @@ function endpointsOf(metadata: AuthorizationServerMetadata): readonly (readonly 
   return used.flatMap((member) => (metadata[member] === undefined ? [] : [[member, metadata[member]] as const]))
 }
 
+/** @throws AuthkeepError `response_invalid` for an endpoint that is missing, or neither https nor on this machine */
+export function endpointOf(provider: Provider, metadata: AuthorizationServerMetadata, member: string): URL {
+  return checkEndpoint(provider, member, metadata[member])
+}
+
 function checkEndpoint(provider: Provider, member: string, url: unknown): URL {
   if (typeof url === 'string' && URL.canParse(url)) {
     const parsed = new URL(url)

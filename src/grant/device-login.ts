@@ -1,15 +1,12 @@
 import type { DeviceAuthorizationResponse } from 'openid-client'
-import type { JsonObject } from '../credential.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { AuthorizationServerMetadata, DeviceLogin, DeviceLoginMember } from '../provider.ts'
 import { formatScope } from '../scope.ts'
-import { classifyAnswer } from './classify.ts'
 import type { GrantRequest } from './flow.ts'
+import { findNamed, type NamedAnswer, postNamed, textNamed } from './named-post.ts'
 import { nextPoll, type Unserved } from './polling.ts'
 import { secondsOf } from './token-answer.ts'
-import { readAnswer } from './token-endpoint.ts'
 import { tokenError } from './token-error.ts'
-import { unserved } from './token-request.ts'
 
 /** What a token request is made of, besides the client. */
 export interface TokenGrant {
@@ -35,47 +32,18 @@ export function declaredLogin(
   timeoutMs: number,
 ): DeclaredLogin {
   const { provider, scopes, fetch, now } = request
-  const namesOf = (member: DeviceLoginMember): readonly string[] => login.members?.[member] ?? [member]
-  /** What the server sent under one of a member's names. */
-  const find = (body: JsonObject, member: DeviceLoginMember): unknown =>
-    namesOf(member)
-      .map((name) => body[name])
-      .find((value) => value !== undefined && value !== null)
-  const text = (body: JsonObject, member: DeviceLoginMember): string | undefined => {
-    const value = find(body, member)
-    return typeof value === 'string' && value !== '' ? value : undefined
-  }
+  const { members: names } = login
   const invalid = (what: string): AuthkeepError =>
     new AuthkeepError('response_invalid', { provider: provider.id, status: null, what })
   const failed = (outcome: Unserved, url: string): AuthkeepError =>
     tokenError({ provider, metadata: { ...metadata, device_login: url } }, outcome, 'device_login')
 
-  const post = async (
+  const post = (
     url: string,
     members: Readonly<Partial<Record<DeviceLoginMember, string>>>,
     secrets: readonly string[],
-  ): Promise<{ status?: number; body: JsonObject } | { status?: number; body: null; outcome: Unserved }> => {
-    const named = Object.fromEntries(
-      Object.entries(members).map(([member, value]) => [namesOf(member as DeviceLoginMember)[0] ?? member, value]),
-    )
-    const isJson = login.encoding === 'json'
-    const answered = await readAnswer(fetch, url, {
-      method: 'POST',
-      headers: {
-        accept: 'application/json',
-        'content-type': isJson ? 'application/json' : 'application/x-www-form-urlencoded',
-      },
-      body: isJson ? JSON.stringify(named) : new URLSearchParams(named).toString(),
-      redirect: 'manual',
-      signal: AbortSignal.timeout(timeoutMs),
-    })
-    if ('failure' in answered) return { body: null, outcome: unserved({ stage: 'failed', ...answered }, undefined) }
-    const { status, headers } = answered
-    const answer = classifyAnswer(answered, now(), secrets)
-    if (answer.kind === 'object') return { status, body: answer.body }
-    const exchange = { stage: 'answered', answer, status, headers, at: now() } as const
-    return { status, body: null, outcome: unserved(exchange, undefined) }
-  }
+  ): Promise<NamedAnswer> =>
+    postNamed({ ...{ url, encoding: login.encoding, names, members, secrets }, ...{ fetch, now, timeoutMs } })
 
   return {
     failed: (outcome) => failed(outcome, login.pollEndpoint),
@@ -95,18 +63,18 @@ export function declaredLogin(
         const isDisabled = login.disabledStatuses?.includes(status) === true && answered.outcome.kind !== 'limited'
         throw isDisabled ? unavailable(request, metadata) : failed(answered.outcome, login.codeEndpoint)
       }
-      const [deviceCode, userCode] = [text(body, 'device_code'), text(body, 'user_code')]
+      const [deviceCode, userCode] = [textNamed(body, 'device_code', names), textNamed(body, 'user_code', names)]
       if (deviceCode === undefined || userCode === undefined) throw invalid('its device login brings no code')
-      const verificationUri = login.verificationUri ?? text(body, 'verification_uri')
+      const verificationUri = login.verificationUri ?? textNamed(body, 'verification_uri', names)
       if (verificationUri === undefined) throw invalid('its device login names no page')
-      const complete = text(body, 'verification_uri_complete')
+      const complete = textNamed(body, 'verification_uri_complete', names)
       return {
         device_code: deviceCode,
         user_code: userCode,
         verification_uri: verificationUri,
         ...(complete === undefined ? {} : { verification_uri_complete: complete }),
-        expires_in: secondsOf(find(body, 'expires_in')) ?? (login.lifetimeMs ?? defaultLifetimeMs) / 1000,
-        interval: Math.max(secondsOf(find(body, 'interval')) ?? 5, 1),
+        expires_in: secondsOf(findNamed(body, 'expires_in', names)) ?? (login.lifetimeMs ?? defaultLifetimeMs) / 1000,
+        interval: Math.max(secondsOf(findNamed(body, 'interval', names)) ?? 5, 1),
       }
     },
 
@@ -124,7 +92,7 @@ export function declaredLogin(
       if (isPending && (body !== null || isUnexplained(answered.outcome)))
         return { kind: 'refused', status, error: 'authorization_pending' }
       if (body === null) return answered.outcome
-      const [code, verifier] = [text(body, 'code'), text(body, 'code_verifier')]
+      const [code, verifier] = [textNamed(body, 'code', names), textNamed(body, 'code_verifier', names)]
       if (code === undefined || verifier === undefined)
         return { kind: 'invalid', status, what: 'its device login brings no authorization code with a verifier' }
       return {

@@ -26,13 +26,13 @@ export function readPasted(
     const parameters = URL.canParse(text) ? new URL(text).searchParams : new URLSearchParams()
     if (!parameters.has('code') && !parameters.has('error'))
       return { problem: 'That is not the address the browser was sent back to: there is no code in it.' }
-    return parameters.get('state') === state ? { parameters } : otherLogin
+    return state === null || parameters.get('state') === state ? { parameters } : otherLogin
   }
   const [code = '', shown = state] = text.split('#')
   // RFC 6749 appendix A.11; a code that long is something else.
   if (!/^[\x21-\x7E]{1,4096}$/.test(code)) return { problem: 'That is neither an address nor a code.' }
   if (shown !== state) return otherLogin
-  const parameters = new URLSearchParams({ code, state })
+  const parameters = new URLSearchParams(state === null ? { code } : { code, state })
   if (metadata['authorization_response_iss_parameter_supported'] === true) parameters.set('iss', metadata.issuer)
   return { parameters }
 }

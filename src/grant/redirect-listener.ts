@@ -15,10 +15,11 @@ export interface Callback {
 export interface RedirectListener {
   readonly redirectUri: string
   /**
-   * The redirect that carries this state; everything else that comes changes nothing. Rejects with AuthkeepError
-   * `authorization_required` (`superseded`) when a later login has taken the port.
+   * The redirect that carries this state, or of a server that sends none back (null) the first; everything else that
+   * comes changes nothing. Rejects with AuthkeepError `authorization_required` (`superseded`) when a later login has taken
+   * the port.
    */
-  redirectWith(state: string): Promise<Callback>
+  redirectWith(state: string | null): Promise<Callback>
   /** Ends every connection; nothing listens any more when it resolves. */
   close(): Promise<void>
 }
@@ -43,7 +44,7 @@ export async function listenForRedirect(provider: Provider, account: string): Pr
     refuse = reject
   })
   callback.catch(() => undefined)
-  const expected: { at?: URL; state?: string } = {}
+  const expected: { at?: URL; state?: string | null } = {}
   let taken = false
 
   const own = cancelToken(provider)
@@ -76,7 +77,7 @@ export async function listenForRedirect(provider: Provider, account: string): Pr
       return void stray(404, 'There is nothing here.')
     if (method !== 'GET') return void stray(405, 'Only a browser redirect is expected here.', { Allow: 'GET' })
     if (isPrefetch(headers)) return void stray(503, 'A redirect is answered when it is followed, and not ahead of it.')
-    if (state === undefined || target.searchParams.get('state') !== state) {
+    if (state === undefined || (state !== null && target.searchParams.get('state') !== state)) {
       return void stray(400, 'This belongs to another login, perhaps to one whose place a later one has taken.')
     }
     if (taken) return void stray(409, 'This login has already been answered.')

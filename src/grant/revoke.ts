@@ -35,6 +35,7 @@ export async function revokeToken(request: RevocationRequest): Promise<Revocatio
     fetch: request.fetch,
     now: Date.now,
     timeoutMs,
+    encoding: provider.revocation?.encoding ?? 'form',
     secrets: [token.reveal(), provider.client.secret ?? ''],
   })
   const config = await configure(provider, metadata, post.fetch)

@@ -13,6 +13,8 @@ export interface TokenPost {
   readonly encoding?: 'form' | 'json'
   /** What error descriptions must not repeat. */
   readonly secrets: readonly string[]
+  /** Errors by which the server says that what was sent is dead, besides `invalid_grant`. */
+  readonly deadErrors?: readonly string[] | undefined
   /** Proven with the request (RFC 9449 §5). */
   readonly dpopKey?: DpopKey | undefined
   /** Called in the same tick immediately before the request; a throw means that nothing was sent. */
@@ -71,7 +73,7 @@ export function watchPost(post: TokenPost): WatchedPost {
     const answered = await readAnswer(post.fetch, url, { ...init, headers })
     if ('failure' in answered) return { stage: 'failed', ...answered }
     const at = post.now()
-    const answer = classifyAnswer(answered, at, post.secrets)
+    const answer = classifyAnswer(answered, at, post.secrets, post.deadErrors)
     return { stage: 'answered', answer, status: answered.status, headers: answered.headers, at }
   }
 

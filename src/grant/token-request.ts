@@ -89,13 +89,13 @@ export type RefreshOutcome = TokenOutcome
  */
 export async function refresh(request: RefreshRequest): Promise<RefreshOutcome> {
   const { refreshToken, scopes, resource, provider } = request
+  const { encoding = 'form', deadErrors } = provider.refresh ?? {}
   const parameters = {
     ...(scopes === undefined ? {} : { scope: formatScope(scopes) }),
     ...(resource === null ? {} : { resource }),
   }
-  return requestToken(
-    { ...request, encoding: provider.refresh?.encoding ?? 'form', secrets: [refreshToken.reveal()] },
-    (client, config) => client.refreshTokenGrant(config, refreshToken.reveal(), parameters),
+  return requestToken({ ...request, encoding, deadErrors, secrets: [refreshToken.reveal()] }, (client, config) =>
+    client.refreshTokenGrant(config, refreshToken.reveal(), parameters),
   )
 }
 
@@ -104,6 +104,7 @@ export interface GrantedRequest extends TokenRequest, Partial<Pick<RefreshReques
   readonly expectedSubject?: string | null
   readonly expectedNonce?: string | undefined
   readonly encoding?: 'form' | 'json'
+  readonly deadErrors?: readonly string[] | undefined
   /** What error descriptions must not repeat, besides the client's secret. */
   readonly secrets: readonly string[]
 }

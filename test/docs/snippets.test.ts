@@ -120,7 +120,7 @@ describe('the JSON in the documents', () => {
   it('of the provider page names every member that the schema knows', () => {
     const shown = membersOf(providers.map(({ value }) => value))
     const source = text('src/provider.ts') + text('src/endpoint.ts').replace(/^.*?(?=export interface Endpoint)/s, '')
-    const declared = ['ProviderClient', 'DeviceLogin', 'Provider', 'Endpoint'].flatMap((name) =>
+    const declared = ['ProviderClient', 'DeviceLogin', 'KeyLogin', 'Provider', 'Endpoint'].flatMap((name) =>
       interfaceMembers(source, name),
     )
     expect(declared.length).toBeGreaterThan(15)

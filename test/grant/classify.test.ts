@@ -4,8 +4,9 @@ import { printable } from '../../src/grant/printable.ts'
 
 const now = 1_790_000_000_000
 
+const dead = ['refresh_token_expired', 'refresh_token_reused']
 const answer = (status: number, text: string, headers: Record<string, string> = {}) =>
-  classifyAnswer({ status, text, headers: new Headers(headers) }, now, ['the-refresh-token'])
+  classifyAnswer({ status, text, headers: new Headers(headers) }, now, ['the-refresh-token'], dead)
 
 const oauthError = (status: number, error: unknown, more: object = {}) =>
   answer(status, JSON.stringify({ error, ...more }))
@@ -47,12 +48,13 @@ describe('an answer of the token endpoint', () => {
 
   it('says that the token is dead only for errors about the token', () => {
     expect(oauthError(400, 'invalid_grant')).toEqual({ kind: 'rejected', status: 400, error: 'invalid_grant' })
-    for (const code of ['refresh_token_expired', 'refresh_token_reused', 'refresh_token_invalidated']) {
+    for (const code of dead) {
       const rejected = { kind: 'rejected', status: 401, error: code }
       expect(oauthError(401, code)).toEqual(rejected)
       expect(oauthError(401, { code, message: 'x' })).toEqual(rejected)
       expect(oauthError(401, 'other', { code })).toEqual(rejected)
     }
+    expect(oauthError(401, 'refresh_token_eaten')).toMatchObject({ kind: 'ambiguous', error: 'refresh_token_eaten' })
   })
 
   it.each(['invalid_scope', 'invalid_client', 'unauthorized_client', 'unsupported_grant_type'])(

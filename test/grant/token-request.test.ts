@@ -192,8 +192,8 @@ describe('a refresh that is not served', () => {
       { kind: 'ambiguous', status: 307, cause: 'empty' },
     ],
     [
-      { status: 401, body: '{"error":{"code":"refresh_token_reused"}}' },
-      { kind: 'rejected', error: 'refresh_token_reused' },
+      { status: 401, body: '{"error":{"code":"token_eaten"}}' },
+      { kind: 'ambiguous', error: 'token_eaten' },
     ],
     [
       { status: 401, body: '{"error":"invalid_client"}' },
@@ -204,6 +204,13 @@ describe('a refresh that is not served', () => {
     expect(outcome).toMatchObject(expected)
     expect(events).toEqual(sent)
     expect(server.counts().arrived).toBe(1)
+  })
+
+  it('is rejected by what the provider says means that, and only there', async () => {
+    const fault = { status: 401, body: '{"error":{"code":"token_eaten"}}' }
+    server.fault(fault)
+    const declared: Provider = { ...provider, refresh: { deadErrors: ['token_eaten'] } }
+    expect((await refreshed({ provider: declared })).outcome).toMatchObject({ kind: 'rejected', error: 'token_eaten' })
   })
 
   it('may have been spent when its time is up', async () => {

@@ -1,0 +1,17 @@
+import type { Provider } from '../provider.ts'
+import type { Product } from './options.ts'
+
+/** The Anthropic API, with an API key in a header of its own, or with a static bearer token. */
+export const anthropic = ({ product = 'authkeep' }: Product = {}): Provider => ({
+  id: 'anthropic',
+  issuer: 'https://api.anthropic.com',
+  client: { id: product },
+  apiKeyHeader: 'x-api-key',
+  endpoints: [
+    {
+      url: 'https://api.anthropic.com/*',
+      accepts: ['api_key', 'token'],
+      headers: { 'anthropic-version': '2023-06-01' },
+    },
+  ],
+})
