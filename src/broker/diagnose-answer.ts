@@ -183,11 +183,10 @@ function judgeRefusal({ status, headers }: HttpAnswer, said: Said, refusal: Refu
   // With 401 a challenge says what a token would need, and not that this one lacks it.
   if (status === 403 && refusal.scopes !== undefined && refusal.error !== 'invalid_token')
     return { code: 'scope_missing' }
-  return (
-    byWords(particular, texts, status) ??
-    (status === 429 ? null : byCodes(general, codes, (mark) => suits(mark) && isAboutCaller(status, mark))) ??
-    byWords(general, texts, status) ?? { code: ofStatus(status, headers, said) }
-  )
+  const vague = status === 429 ? null : byCodes(general, codes, (mark) => suits(mark) && isAboutCaller(status, mark))
+  // Some servers refuse a credential with 400; its code tells that the words are about that.
+  const words = byWords(particular, texts, status === 400 && vague !== null ? 401 : status)
+  return words ?? vague ?? byWords(general, texts, status) ?? { code: ofStatus(status, headers, said) }
 }
 
 /** A code as vague as `forbidden` is to be believed with the status that it goes with. */

@@ -83,7 +83,7 @@ export const particular: readonly Mark[] = [
     code: 'not_entitled',
     errors:
       'billing_not_active billing_inactive not_entitled usage_not_included plan_not_supported plan_required subscription_required subscription_inactive subscription_expired upgrade_required payment_required insufficient_plan feature_not_available feature_not_enabled feature_disabled deactivated_workspace service_disabled consumer_suspended consumer_invalid access_not_configured accessNotConfigured SERVICE_DISABLED BILLING_DISABLED api_not_enabled model_access_denied license_required no_license unlicensed paid_only paid_plan_required organization_restricted copilot_not_enabled',
-    says: /\b(?:plan|subscription|tier|licen[sc]e|entitle\w*|billing|upgrade)\b/i,
+    says: /\b(?:plan|subscription|tier|licen[sc]e\w*|entitle\w*|billing|upgrade)\b/i,
     at: [401, 402, 403],
   },
   {
@@ -107,7 +107,7 @@ export const general: readonly Mark[] = [
   {
     code: 'token_rejected',
     errors:
-      'invalid_token invalid_auth invalid_authentication not_authed unauthorized unauthenticated authentication_error authentication_required invalid_api_key invalid_key api_key_invalid incorrect_api_key invalid_credentials bad_credentials InvalidAuthenticationToken invalid_session_id access_token_invalid token_invalid token_rejected credentials_missing access_token_type_unsupported not_allowed_token_type UnrecognizedClientException InvalidClientTokenId SignatureDoesNotMatch invalid_jwt bad_token invalid_access_token',
+      'invalid_token invalid_auth invalid_authentication not_authed unauthorized unauthenticated authentication_error authentication_required invalid_api_key invalid_key api_key_invalid incorrect_api_key invalid_credentials bad_credentials InvalidAuthenticationToken invalid_session_id access_token_invalid token_invalid token_rejected credentials_missing access_token_type_unsupported not_allowed_token_type UnrecognizedClientException InvalidClientTokenId SignatureDoesNotMatch invalid_jwt bad_token invalid_access_token OAuthException',
   },
   {
     code: 'not_entitled',

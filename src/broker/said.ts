@@ -38,6 +38,7 @@ const textMembers: ReadonlySet<string> = new Set(
     'error_summary',
     'errors',
     'explanation',
+    'err',
   ]),
 )
 
@@ -85,7 +86,8 @@ function said(kind: Said['kind'], value: unknown): Said {
         continue
       }
       if (typeof at === 'string' && at !== '') {
-        if (codeMembers.has(name) && /^[\w.:/#-]{1,100}$/.test(at)) codes.push(at)
+        // Some servers put the name of a service and `#` before the code.
+        if (codeMembers.has(name) && /^[\w.:/#-]{1,100}$/.test(at)) codes.push(at.slice(at.indexOf('#') + 1))
         if (textMembers.has(name)) texts.push(at.slice(0, 2_000))
       }
       if (!found.has(name)) found.set(name, at)
