@@ -93,7 +93,7 @@ export interface DeviceLogin {
 export interface KeyLogin {
   /** Body of the request that brings the key; default `form`. */
   readonly encoding?: 'form' | 'json'
-  /** What else the authorization request has; default all of these. Without `state` PKCE alone binds the redirect to it. */
+  /** What else the authorization request has; default all of these. Without `state` the redirect URI has a random path. */
   readonly authorizationParameters?: readonly ('client_id' | 'response_type' | 'scope' | 'state')[]
   /** What else is sent for the key; default the first three. */
   readonly exchangeParameters?: readonly ('client_id' | 'grant_type' | 'redirect_uri' | 'code_challenge_method')[]

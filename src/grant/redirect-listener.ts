@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { AuthkeepError, errnoOf } from '../errors.ts'
 import { type Provider, redirectPorts } from '../provider.ts'
+import { isSent } from './key-login.ts'
 import { type Page, strayPage } from './pages.ts'
 
 /** The redirect, held open until the page that ends the login is known. */
@@ -15,8 +16,8 @@ export interface Callback {
 export interface RedirectListener {
   readonly redirectUri: string
   /**
-   * The redirect that carries this state, or of a server that sends none back (null) the first; everything else that
-   * comes changes nothing. Rejects with AuthkeepError `authorization_required` (`superseded`) when a later login has taken
+   * The redirect that carries this state, or of a server that sends none back (null) the one to this address; everything
+   * else that comes changes nothing. Rejects with AuthkeepError `authorization_required` (`superseded`) when a later login has taken
    * the port.
    */
   redirectWith(state: string | null): Promise<Callback>
@@ -37,6 +38,9 @@ export interface RedirectListener {
  */
 export async function listenForRedirect(provider: Provider, account: string): Promise<RedirectListener> {
   const { host = '127.0.0.1', path = '/callback' } = provider.redirect ?? {}
+  // Of a server that sends no state back the redirect is known by its path, which nobody else can know.
+  const isStateless = provider.keyLogin !== undefined && !isSent(provider.keyLogin, 'state')
+  const ownPath = isStateless ? `${path}/${randomBytes(16).toString('base64url')}` : path
   let arrived: (callback: Callback) => void = () => undefined
   let refuse: (error: Error) => void = () => undefined
   const callback = new Promise<Callback>((resolve, reject) => {
@@ -87,7 +91,7 @@ export async function listenForRedirect(provider: Provider, account: string): Pr
 
   const bound = await bind(provider, host, answer)
   const { port, servers } = bound
-  const redirectUri = `http://${host}:${port}${path}`
+  const redirectUri = `http://${host}:${port}${ownPath}`
   expected.at = new URL(redirectUri)
   return {
     redirectUri,

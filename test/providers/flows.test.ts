@@ -95,6 +95,19 @@ describe('openrouter', () => {
     expect(lastTo('/api/v1/models')?.request.headers).toMatchObject({ authorization: 'Bearer sk-or-1' })
   })
 
+  it('takes no other redirect for its own, although no state comes back', async () => {
+    await open()
+    const strays: number[] = []
+    const openBrowser = async (url: URL): Promise<void> => {
+      const { href, origin } = new URL(url.searchParams.get('callback_url') ?? '')
+      for (const stray of [`${origin}/callback?code=c-2`, `${href}x?code=c-2`]) strays.push((await fetch(stray)).status)
+      await visit(url)
+    }
+    await desk.broker.authorize({ provider: 'openrouter' }, loopbackFlow({ openBrowser }))
+    expect(strays).toEqual([404, 404])
+    expect(await desk.store.list()).toMatchObject([{ type: 'api_key' }])
+  })
+
   it.each([(uri: URL) => uri.href, (uri: URL) => uri.searchParams.get('code') ?? ''])(
     'takes what the browser of another machine ended with, pasted',
     async (pasted) => {
