@@ -67,7 +67,15 @@ export interface ErrorDetails {
   host_not_bound: { host: string; provider: string; declared: readonly string[] }
   /** Nothing could listen on the redirect address that the authorization server knows. */
   redirect_unavailable: { provider: string; ports: readonly number[]; errno: string }
-  server_unavailable: { provider: string; status?: number; cause: string; sent: boolean; retryAfterMs?: number }
+  /** `proxy`: host and port of the proxy on the way, where there is one and it, or something behind it, has failed. */
+  server_unavailable: {
+    provider: string
+    status?: number
+    cause: string
+    sent: boolean
+    retryAfterMs?: number
+    proxy?: string
+  }
   server_rejected: { provider: string; status: number | null; error: string; description?: string }
   response_invalid: { provider: string; status: number | null; what: string }
   edge_challenge: { host: string; vendor: string; ray?: string; alternatives: readonly string[] }
@@ -109,6 +117,14 @@ const remedies: { readonly [C in ErrorCode]: Remedy } = {
   key_missing: 'fix',
   keychain_unavailable: 'fix',
   not_supported: 'fix',
+}
+
+/** Why a server was not reached, as the end of a sentence. A cause `proxy_…` is the proxy's own: a status, or an errno. */
+export function unreachedBecause({ cause, proxy }: { readonly cause: string; readonly proxy?: string }): string {
+  const own = /^proxy_(.+)$/.exec(cause)?.[1]
+  if (own === undefined) return proxy === undefined ? cause : `${cause}, through the proxy ${proxy}`
+  const which = proxy === undefined ? 'the proxy' : `the proxy ${proxy}`
+  return /^\d+$/.test(own) ? `${which} refused with HTTP ${own}` : `${which} failed with ${own}`
 }
 
 const nearest = (name: string | undefined): string => (name === undefined ? '' : ` Did you mean ${name}?`)
@@ -162,7 +178,7 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
     `${d.provider} tokens are not for ${d.host}; its endpoints are on ${d.declared.join(', ') || 'no host'}.`,
   redirect_unavailable: (d) => `No redirect port of ${d.provider} is free (${d.ports.join(', ')}): ${d.errno}.`,
   server_unavailable: (d) =>
-    `The authorization server of ${d.provider} did not answer${d.status === undefined ? '' : ` usefully (HTTP ${d.status})`}: ${d.cause}.`,
+    `The authorization server of ${d.provider} did not answer${d.status === undefined ? '' : ` usefully (HTTP ${d.status})`}: ${unreachedBecause(d)}.`,
   server_rejected: (d) =>
     `The authorization server of ${d.provider} refused: ${d.error}${d.description === undefined ? '' : ` (${d.description})`}.`,
   response_invalid: (d) => `The answer from ${d.provider} cannot be trusted: ${d.what}.`,

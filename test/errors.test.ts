@@ -101,6 +101,19 @@ describe('an error', () => {
     expect(inspect(error)).toContain("code: 'server_rejected'")
   })
 
+  it('says whether the proxy has failed or what is behind it', () => {
+    const why = (cause: string, proxy?: string) =>
+      new AuthkeepError('server_unavailable', {
+        ...{ provider: 'acme', cause, sent: false },
+        ...(proxy === undefined ? {} : { proxy }),
+      }).message.replace('The authorization server of acme did not answer: ', '')
+    expect(why('proxy_407', 'p:1')).toBe('the proxy p:1 refused with HTTP 407.')
+    expect(why('proxy_407')).toBe('the proxy refused with HTTP 407.')
+    expect(why('proxy_ENOTFOUND', 'p:1')).toBe('the proxy p:1 failed with ENOTFOUND.')
+    expect(why('CERT_HAS_EXPIRED', 'p:1')).toBe('CERT_HAS_EXPIRED, through the proxy p:1.')
+    expect(why('ENOTFOUND')).toBe('ENOTFOUND.')
+  })
+
   it('names what was probably meant', () => {
     expect(make('provider_unknown').message).toContain('Did you mean acme?')
     expect(make('endpoint_unknown').message).not.toContain('Did you mean')

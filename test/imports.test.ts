@@ -124,6 +124,7 @@ describe('imports', () => {
       'open',
       'oauth4webapi',
       'uqr',
+      'undici',
     ]
     const name = ({ specifier }: Import): string => specifier.split('/')[0] ?? ''
     expect(imports.filter((each) => each.kind === 'static' && heavy.includes(name(each))).map(say)).toEqual([])

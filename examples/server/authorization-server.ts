@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Configuration, Provider } from 'oidc-provider'
 import { type Fault, type Mutation, mutateJson, serveFaulty } from './faults.ts'
@@ -9,6 +10,8 @@ import { createMemory, type Memory } from './memory.ts'
 export interface AuthorizationServerOptions {
   /** Default: one that the system chooses. */
   readonly port?: number
+  /** Serves https, as what the world calls `origin`, on whatever port. */
+  readonly tls?: { readonly key: string; readonly cert: string; readonly origin: string }
   /** Resource path → its scopes. Default: `/files` and `/mail`. */
   readonly resources?: Readonly<Record<string, readonly string[]>>
   /** Default 300. */
@@ -38,6 +41,8 @@ export interface Counts {
 }
 
 export interface AuthorizationServer {
+  /** Where it listens on 127.0.0.1. */
+  readonly port: number
   readonly origin: string
   readonly issuer: string
   /** Resource identifier (RFC 8707) → its scopes. */
@@ -71,8 +76,11 @@ const clientId = 'authkeep-demo'
  */
 export async function startAuthorizationServer(options: AuthorizationServerOptions = {}): Promise<AuthorizationServer> {
   let handle: (request: IncomingMessage, response: ServerResponse) => void = () => undefined
-  const server = createServer((request, response) => handle(request, response))
-  const origin = await listen(server, options.port ?? 0)
+  const { tls } = options
+  const answer = (request: IncomingMessage, response: ServerResponse): void => handle(request, response)
+  const server = tls === undefined ? createServer(answer) : createSecureServer(tls, answer)
+  const address = await listen(server, options.port ?? 0)
+  const origin = tls?.origin ?? address
   const resources = Object.fromEntries(
     Object.entries(options.resources ?? defaultResources).map(([path, scopes]) => [`${origin}${path}`, scopes]),
   )
@@ -132,6 +140,7 @@ export async function startAuthorizationServer(options: AuthorizationServerOptio
   }
 
   return {
+    port: Number(new URL(address).port),
     origin,
     issuer: origin,
     resources,

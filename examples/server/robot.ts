@@ -6,6 +6,8 @@ export interface RobotOptions {
   readonly deny?: boolean
   /** Scopes whose box it clears at the consent form. */
   readonly scopesToReject?: readonly string[]
+  /** Its browser's way to the network. */
+  readonly fetch?: typeof fetch
 }
 
 /** The last page that a person would see: the answer of the client's own redirect address. */
@@ -22,7 +24,7 @@ export interface FinalPage {
 export async function completeLogin(start: URL, options: RobotOptions = {}): Promise<FinalPage> {
   const last = await walk(start, options)
   if (!(last instanceof URL)) return last
-  const response = await fetch(last, { redirect: 'manual' })
+  const response = await (options.fetch ?? fetch)(last, { redirect: 'manual' })
   return { url: last, status: response.status, html: await response.text() }
 }
 
@@ -39,7 +41,7 @@ async function walk(start: URL, options: RobotOptions): Promise<URL | FinalPage>
   let url = start
   let form: URLSearchParams | undefined
   for (let step = 0; step < 20; step++) {
-    const response = await fetch(url, {
+    const response = await (options.fetch ?? fetch)(url, {
       redirect: 'manual',
       headers: { cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; ') },
       ...(form === undefined ? {} : { method: 'POST', body: form }),

@@ -109,8 +109,11 @@ const steps: {
   host_not_bound: ({ host, provider }) =>
     `If ${host} is to be trusted, declare an endpoint for it in the provider file of ${provider}`,
   redirect_unavailable: (_, { typed }) => `Finish the other login or free the port, then: ${commandLine(typed)}`,
-  server_unavailable: ({ retryAfterMs }, { typed }) =>
-    `Try again${retryAfterMs === undefined ? '' : ` in ${Math.ceil(retryAfterMs / 1_000)} s`}: ${commandLine(typed)}`,
+  server_unavailable: ({ cause, retryAfterMs }, { typed }) => {
+    if (isUntrusted(cause)) return `If you trust it, ${trustIt}, then: ${commandLine(typed)}`
+    if (cause.startsWith('proxy_')) return `Check HTTPS_PROXY and NO_PROXY, or try again: ${commandLine(typed)}`
+    return `Try again${retryAfterMs === undefined ? '' : ` in ${Math.ceil(retryAfterMs / 1_000)} s`}: ${commandLine(typed)}`
+  },
   server_rejected: ({ provider }, { typed, command, homeOption }) => {
     const check = `Check the client and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`
     return command === 'login' ? `${check}; or ask whoever runs it for access; then: ${commandLine(typed)}` : check
@@ -132,6 +135,12 @@ const steps: {
   not_supported: (_, { command }) =>
     `See ${commandLine(command === undefined ? ['--help'] : [...command.split(' '), '--help'])}`,
 }
+
+/** Whether a server, or a proxy, has shown a certificate of an authority that nobody here knows. */
+export const isUntrusted = (cause: string): boolean =>
+  /SELF_SIGNED_CERT|UNABLE_TO_(GET_ISSUER|VERIFY_LEAF)|CERT_UNTRUSTED|INVALID_CA/.test(cause)
+
+export const trustIt = 'name the file with the certificate of its authority in NODE_EXTRA_CA_CERTS'
 
 const causes: Readonly<Partial<Record<string, string>>> = {
   EACCES: 'Give yourself the right to read and write it',

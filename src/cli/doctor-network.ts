@@ -1,9 +1,14 @@
-import { isAuthkeepError } from '../errors.ts'
+import { isAuthkeepError, unreachedBecause } from '../errors.ts'
+import { classifyFailure } from '../grant/classify.ts'
 import { discover } from '../grant/discovery.ts'
 import type { Provider } from '../provider.ts'
 import { loadProviders } from '../provider-files.ts'
+import { isUntrusted, trustIt } from './advice.ts'
+import { type Context, UsageError } from './context.ts'
 import type { Check } from './doctor.ts'
+import { providersPath } from './open-home.ts'
 import { durationInWords } from './output.ts'
+import { openWeb, proxyIn, type Web } from './proxy.ts'
 
 /** A server that takes longer is of no use to a login either. */
 const timeoutMs = 10_000
@@ -17,24 +22,31 @@ interface Sighting {
   readonly skewMs?: number
 }
 
-/** Whether the provider files can be used, the way to each of their servers, and what those say of our clock. */
-export async function checkProviders(directory: string, isOffline: boolean): Promise<readonly Check[]> {
-  const { providers, problems } = await loadProviders(directory, { full: true })
+/** The proxy, whether the provider files can be used, the way to their servers, and what those say of our clock. */
+export async function checkSurroundings({ home, env, options }: Context): Promise<readonly Check[]> {
+  const { providers, problems } = await loadProviders(providersPath(home), { full: true })
   const files: Check[] = [
     { name: 'providers', ok: problems.length === 0, finding: `${providers.length} can be used` },
     ...problems.map(({ message }) => ({ name: 'providers', ok: false, finding: message })),
   ]
-  if (isOffline || providers.length === 0) return files
-  const sightings = await Promise.all(providers.map(see))
-  return [...files, ...sightings.map(({ check }) => check), ...checkClock(sightings)]
+  const [proxy] = checkProxy(env)
+  const checks = proxy === undefined ? files : [proxy, ...files]
+  if (options['offline'] === true || providers.length === 0 || proxy?.ok === false) return checks
+  const web = openWeb(env)
+  try {
+    const sightings = await Promise.all(providers.map((provider) => see(provider, web)))
+    return [...checks, ...sightings.map(({ check }) => check), ...checkClock(sightings)]
+  } finally {
+    await web.close()
+  }
 }
 
 /** One GET or HEAD, without any credential. */
-async function see(provider: Provider): Promise<Sighting> {
+async function see(provider: Provider, web: Web): Promise<Sighting> {
   let skewMs: number | undefined
   const timed: typeof fetch = async (input, init) => {
     const sentAt = Date.now()
-    const response = await fetch(input, init)
+    const response = await web.fetch(input, init)
     const date = Date.parse(response.headers.get('date') ?? '')
     // The header is cut to the second, and was written somewhere between request and answer.
     if (!Number.isNaN(date)) skewMs = date + 500 - (sentAt + Date.now()) / 2
@@ -43,11 +55,15 @@ async function see(provider: Provider): Promise<Sighting> {
   const startedAt = performance.now()
   const name = 'network'
   const signal = AbortSignal.timeout(timeoutMs)
-  const server = new URL(provider.metadata?.token_endpoint ?? provider.issuer).host
+  const address = provider.metadata?.token_endpoint ?? provider.issuer
+  const server = new URL(address).host
   try {
     if (provider.metadata?.token_endpoint === undefined) await discover(provider, { fetch: timed, signal })
     else await timed(provider.metadata.token_endpoint, { method: 'HEAD', redirect: 'manual', signal })
-    const finding = `${provider.id}: ${server} answers in ${Math.round(performance.now() - startedAt)} ms`
+    const ms = Math.round(performance.now() - startedAt)
+    const proxy = web.proxyTo(address)
+    const through = proxy === undefined ? '' : `, through the proxy ${proxy}`
+    const finding = `${provider.id}: ${server} answers in ${ms} ms${through}`
     return { check: { name, ok: true, finding }, ...(skewMs === undefined ? {} : { skewMs }) }
   } catch (error) {
     return { check: { name, ok: false, finding: `${provider.id}: ${server} ${complaintOf(error)}` } }
@@ -55,11 +71,12 @@ async function see(provider: Provider): Promise<Sighting> {
 }
 
 function complaintOf(error: unknown): string {
-  if (isAuthkeepError(error)) return `answers, but: ${error.message}`
-  const { name, cause } = error as Error
-  if (name === 'TimeoutError') return `has not answered in ${timeoutMs / 1_000} s`
-  const { code } = (cause ?? {}) as { code?: unknown }
-  return `cannot be reached: ${typeof code === 'string' ? code : name}`
+  const isAway = isAuthkeepError(error, 'server_unavailable') && error.detail.status === undefined
+  if (isAuthkeepError(error) && !isAway) return `answers, but: ${error.message}`
+  const failure = isAway ? error.detail : classifyFailure(error)
+  if (failure.cause === 'timeout') return `has not answered in ${timeoutMs / 1_000} s`
+  const why = `cannot be reached: ${unreachedBecause(failure)}`
+  return isUntrusted(failure.cause) ? `${why}; if you trust it, ${trustIt}` : why
 }
 
 /** Our clock is wrong only if every server thinks so. */
@@ -76,10 +93,13 @@ function checkClock(sightings: readonly Sighting[]): readonly Check[] {
 }
 
 /** The proxy that requests go through, without the password that its address may hold. */
-export function checkProxy(env: Readonly<Record<string, string | undefined>>): readonly Check[] {
-  const found = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'].find((name) => (env[name] ?? '') !== '')
-  if (found === undefined) return []
-  const value = env[found] ?? ''
-  if (!URL.canParse(value)) return [{ name: 'proxy', ok: false, finding: `${found} is not the address of a proxy` }]
-  return [{ name: 'proxy', ok: true, finding: `${found} sends requests through ${new URL(value).host}` }]
+function checkProxy(env: Context['env']): readonly Check[] {
+  try {
+    const proxy = proxyIn(env)
+    if (proxy === null) return []
+    return [{ name: 'proxy', ok: true, finding: `${proxy.variable} sends requests through ${proxy.name}` }]
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    return [{ name: 'proxy', ok: false, finding: error.message }]
+  }
 }

@@ -4,7 +4,7 @@ import { isAuthkeepError } from '../errors.ts'
 import type { StoreReport } from '../store/events.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
 import type { Context, Result } from './context.ts'
-import { providersPath, storePath } from './open-home.ts'
+import { storePath } from './open-home.ts'
 import { durationInWords, harmless } from './output.ts'
 
 /** One thing that was looked at. */
@@ -26,6 +26,7 @@ export async function doctor(context: Context): Promise<Result> {
     const startEmpty = context.options['start-empty'] === true
     const fixed = isFixing || startEmpty ? await fix(store, startEmpty) : null
     const report = await store.verify()
+    const { checkSurroundings } = await import('./doctor-network.ts')
     const checks = [
       checkFile(report),
       checkCopy(report),
@@ -43,12 +44,6 @@ export async function doctor(context: Context): Promise<Result> {
   } finally {
     await store.close()
   }
-}
-
-async function checkSurroundings(context: Context): Promise<readonly Check[]> {
-  const { checkProviders, checkProxy } = await import('./doctor-network.ts')
-  const isOffline = context.options['offline'] === true
-  return [...checkProxy(context.env), ...(await checkProviders(providersPath(context.home), isOffline))]
 }
 
 async function fix(store: CredentialStore, startEmpty: boolean): Promise<Check | null> {

@@ -13,11 +13,11 @@ import { isContainer, isTerminal, readLine, readSecret } from './terminal.ts'
  *
  * @throws PersonNeeded where somebody is needed and nobody is there
  */
-export async function flowFor(context: Context, provider: Provider): Promise<GrantFlow> {
-  return flowOf(await nameFor(context, provider), context, provider)
+export async function flowFor(context: Context, provider: Provider, send: typeof fetch): Promise<GrantFlow> {
+  return flowOf(await nameFor(context, provider, send), context, provider)
 }
 
-async function nameFor(context: Context, provider: Provider): Promise<FlowName> {
+async function nameFor(context: Context, provider: Provider, send: typeof fetch): Promise<FlowName> {
   const { options, env } = context
   const forced = textOption(context, 'flow')
   if (forced !== undefined) return forcedFlow(forced)
@@ -28,7 +28,7 @@ async function nameFor(context: Context, provider: Provider): Promise<FlowName> 
   const { flow, why } = await chooseFlow({
     ...{ env, platform: process.platform, isContainer: isContainer(env) },
     isTerminal: isSomebodyThere,
-    hasDeviceCodes: () => knowsDeviceCodes(provider),
+    hasDeviceCodes: () => knowsDeviceCodes(provider, send),
   })
   if (flow === null) throw new PersonNeeded(options['non-interactive'] === true ? 'nobody is to be asked' : why)
   if (flow !== 'browser') {
@@ -46,10 +46,10 @@ function takesOnlyKeys({ endpoints = [], keyLogin }: Provider): boolean {
 }
 
 /** A server that does not answer now will say so to the flow. */
-async function knowsDeviceCodes(provider: Provider): Promise<boolean> {
+async function knowsDeviceCodes(provider: Provider, send: typeof fetch): Promise<boolean> {
   if (provider.deviceLogin !== undefined) return true
   try {
-    const metadata = await discover(provider, { fetch, signal: AbortSignal.timeout(10_000) })
+    const metadata = await discover(provider, { fetch: send, signal: AbortSignal.timeout(10_000) })
     return metadata['device_authorization_endpoint'] !== undefined
   } catch (error) {
     if (isAuthkeepError(error)) return false

@@ -45,11 +45,11 @@ export async function login(context: Context): Promise<Result> {
       ...(maxAge === undefined ? {} : { maxAge: Number(maxAge) }),
     }
   })
-  return withHome(context, { full: true }, async ({ broker, providers, problems }) => {
+  return withHome(context, { full: true }, async ({ broker, fetch, providers, problems }) => {
     await sayProblems(context, problems)
     const profiles = []
     for (const target of targets) {
-      profiles.push({ target, flow: await flowFor(context, findProvider(target.provider, providers)) })
+      profiles.push({ target, flow: await flowFor(context, findProvider(target.provider, providers), fetch) })
     }
     const narrower = options['accept-narrower'] === true ? 'keep' : 'refuse'
     const infos = await broker.onboard(profiles, { signal: context.signal, narrower, ...otherAccountHandler(context) })

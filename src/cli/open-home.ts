@@ -6,11 +6,14 @@ import type { Provider } from '../provider.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
 import { type Context, UsageError } from './context.ts'
 import { environmentName, knownProviders, missingClient } from './known-providers.ts'
+import { openWeb } from './proxy.ts'
 
 /** What a home directory holds, opened. */
 export interface Home {
   readonly store: CredentialStore
   readonly broker: TokenBroker
+  /** The way to the servers, as the environment says. */
+  readonly fetch: typeof fetch
   readonly providers: readonly Provider[]
   /** Provider files that cannot be used. */
   readonly problems: readonly AuthkeepError[]
@@ -33,10 +36,11 @@ export async function withHome<T>(
   const known = await knownProviders(providersPath(context.home), context.env, { full })
   const { problems } = known
   const providers = known.providers.map((provider) => withSecretOf(context.env, provider))
+  const web = openWeb(context.env)
   const store = await openStore({ path: storePath(context.home) })
-  const broker = new TokenBroker({ store, providers, environment: context.env })
+  const broker = new TokenBroker({ store, providers, environment: context.env, fetch: web.fetch })
   try {
-    return await use({ store, broker, providers, problems })
+    return await use({ store, broker, fetch: web.fetch, providers, problems })
   } catch (error) {
     await sayProblems(context, problems)
     throw missingClient(error, known.incomplete) ?? error
@@ -45,6 +49,7 @@ export async function withHome<T>(
       await broker.close()
     } finally {
       await store.close()
+      await web.close()
     }
   }
 }

@@ -89,6 +89,8 @@ export function classifyAnswer(
 export interface Failure {
   readonly sent: boolean
   readonly cause: string
+  /** `host:port` of the proxy on the way, where the error names one. */
+  readonly proxy?: string
 }
 
 /** Failures that come before the first byte of a request: name lookup, connecting, the TLS handshake. */
@@ -137,6 +139,7 @@ interface SystemError {
   readonly syscall?: unknown
   readonly cause?: unknown
   readonly errors?: unknown
+  readonly proxy?: unknown
 }
 
 /**
@@ -146,21 +149,23 @@ interface SystemError {
  */
 export function classifyFailure(error: unknown): Failure {
   let named: string | undefined
+  let via: Pick<Failure, 'proxy'> = {}
   let at: unknown = error
   for (let depth = 0; depth < 8 && typeof at === 'object' && at !== null; depth++) {
-    const { code, name, syscall, cause, errors } = at as SystemError
+    const { code, name, syscall, cause, errors, proxy } = at as SystemError
+    if (typeof proxy === 'string') via = { proxy }
     if (Array.isArray(errors) && errors.length > 0) {
       const members = errors.map((member) => classifyFailure(member))
-      return members.find((member) => member.sent) ?? (members[0] as Failure)
+      return { ...(members.find((member) => member.sent) ?? (members[0] as Failure)), ...via }
     }
     // A call that never got a connection cannot have sent anything, whatever its errno.
     const connecting = syscall === 'connect' || syscall === 'getaddrinfo'
-    if (typeof code === 'string' && (connecting || beforeSending.has(code))) return { sent: false, cause: code }
+    if (typeof code === 'string' && (connecting || beforeSending.has(code))) return { sent: false, cause: code, ...via }
     if (name === 'TimeoutError') named ??= 'timeout'
     if (typeof code === 'string' && /^[A-Z][A-Z0-9_]+$/.test(code)) named ??= code
     at = cause
   }
-  return { sent: true, cause: named ?? 'unknown' }
+  return { sent: true, cause: named ?? 'unknown', ...via }
 }
 
 /** The body as an object: JSON whatever its label, or form-encoded where it is labelled so; null if it is neither. */

@@ -54,6 +54,7 @@ export type RegistrationOutcome =
       readonly status?: number
       readonly cause: string
       readonly sent: boolean
+      readonly proxy?: string
       readonly retryAfterMs?: number
     }
   /** An answer that cannot be used. */

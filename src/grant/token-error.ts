@@ -13,8 +13,10 @@ export function tokenError(
 ): AuthkeepError {
   const id = provider.id
   switch (outcome.kind) {
-    case 'not_sent':
-      return new AuthkeepError('server_unavailable', { provider: id, cause: outcome.cause, sent: false })
+    case 'not_sent': {
+      const { kind: _, ...said } = outcome
+      return new AuthkeepError('server_unavailable', { provider: id, ...said, sent: false })
+    }
     case 'limited': {
       const { kind: _, edge, ...limit } = outcome
       if (edge === undefined) return new AuthkeepError('server_unavailable', { provider: id, ...limit, sent: true })

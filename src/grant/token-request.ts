@@ -54,7 +54,7 @@ export interface RefreshRequest extends TokenRequest {
 export type TokenOutcome =
   | { readonly kind: 'served'; readonly answer: TokenAnswer }
   /** Certainly unspent: nothing left this machine, or nobody was there to take it. */
-  | { readonly kind: 'not_sent'; readonly cause: string }
+  | { readonly kind: 'not_sent'; readonly cause: string; readonly proxy?: string }
   /** Unspent: the server, or an edge in front of it, asks for patience. */
   | {
       readonly kind: 'limited'
@@ -187,7 +187,8 @@ export function unserved(exchange: Exchange, complaint: unknown): Exclude<TokenO
       throw exchange.error
     case 'failed': {
       const { failure, status } = exchange
-      if (!failure.sent) return { kind: 'not_sent', cause: failure.cause }
+      const { sent, ...unsent } = failure
+      if (!sent) return { kind: 'not_sent', ...unsent }
       return { kind: 'ambiguous', ...(status === undefined ? {} : { status }), cause: failure.cause }
     }
     case 'answered': {

@@ -15,7 +15,7 @@ export type Document =
   /** Not there, or not a JSON object; the next place may have it. */
   | { readonly kind: 'absent'; readonly status: number; readonly what: string }
   /** Nobody can say for now what is there. */
-  | { readonly kind: 'unavailable'; readonly status?: number; readonly cause: string }
+  | { readonly kind: 'unavailable'; readonly status?: number; readonly cause: string; readonly proxy?: string }
 
 /**
  * Fetches a metadata document. A redirect counts as absent: whoever can send us elsewhere could be anybody. Rejects with
@@ -33,7 +33,8 @@ export async function fetchDocument(url: string, options: DiscoverOptions): Prom
     answer = await abortable(get(), signal)
   } catch (error) {
     options.signal?.throwIfAborted()
-    return { kind: 'unavailable', cause: classifyFailure(error).cause }
+    const { sent: _, ...said } = classifyFailure(error)
+    return { kind: 'unavailable', ...said }
   }
   const { status, text } = answer
   if (status === 429) return { kind: 'unavailable', status, cause: 'rate_limited' }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { adviseOn, type Situation } from '../../src/cli/advice.ts'
+import { type Advice, adviseOn, type Situation } from '../../src/cli/advice.ts'
 import { UsageError } from '../../src/cli/context.ts'
 import { AuthkeepError, type ErrorCode, type ErrorDetails } from '../../src/errors.ts'
 import { commandLine, loginCommand } from '../../src/login-command.ts'
@@ -81,6 +81,18 @@ describe('what to do next', () => {
       advise('server_unavailable', { provider: 'acme', cause: 'x', sent: false, retryAfterMs: 1_500 }),
       'Try again in 2 s: authkeep token',
     ],
+    [
+      'looks at the proxy',
+      advise('server_unavailable', { provider: 'acme', cause: 'proxy_407', sent: false, proxy: 'p:1' }),
+      'Check HTTPS_PROXY and NO_PROXY, or try again: authkeep token',
+    ],
+    ...['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN', 'proxy_DEPTH_ZERO_SELF_SIGNED_CERT'].map(
+      (cause): [string, Advice, string] => [
+        `names the authority of a certificate (${cause})`,
+        advise('server_unavailable', { provider: 'acme', cause, sent: false }),
+        'in NODE_EXTRA_CA_CERTS, then: authkeep token',
+      ],
+    ),
     ['repeats what was typed', advise('store_busy', { path }), 'Try again: authkeep token https://api.example/files'],
     [
       'frees the disk',

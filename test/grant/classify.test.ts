@@ -133,6 +133,7 @@ describe('a request without an answer', () => {
     'ENETUNREACH',
     'EADDRNOTAVAIL',
     'UND_ERR_CONNECT_TIMEOUT',
+    'UND_ERR_PRX_TLS',
     'CERT_HAS_EXPIRED',
     'DEPTH_ZERO_SELF_SIGNED_CERT',
     'ERR_TLS_CERT_ALTNAME_INVALID',
@@ -150,6 +151,15 @@ describe('a request without an answer', () => {
   it('was not sent when the connection was never made, whatever its errno', () => {
     const failure = fetchFailed(errno('ETIMEDOUT', { syscall: 'connect' }))
     expect(classifyFailure(failure)).toEqual({ sent: false, cause: 'ETIMEDOUT' })
+  })
+
+  it('names the proxy on the way, where the error does', () => {
+    const proxy = 'proxy.example:3128'
+    const via = (cause: Error) => classifyFailure(Object.assign(fetchFailed(cause), { proxy }))
+    expect(via(errno('CERT_HAS_EXPIRED'))).toEqual({ sent: false, cause: 'CERT_HAS_EXPIRED', proxy })
+    expect(via(errno('ECONNRESET'))).toEqual({ sent: true, cause: 'ECONNRESET', proxy })
+    const several = new AggregateError([errno('ECONNREFUSED'), errno('ENETUNREACH')])
+    expect(via(several)).toEqual({ sent: false, cause: 'ECONNREFUSED', proxy })
   })
 
   it('counts several causes as not sent only if each of them is', () => {
