@@ -216,6 +216,7 @@ function schemaOf(z: Zod) {
     }),
     scopes: scopes().exactOptional(),
     optionalScopes: scopes().exactOptional(),
+    scopeSeparator: oneOf(',').exactOptional(),
     redirect: z.strictObject(redirect, named('must be an object')).exactOptional(),
     authorization: authorization.exactOptional(),
     keyLogin: z.strictObject(keyLogin, named('must be an object')).exactOptional(),

@@ -117,6 +117,8 @@ export interface Provider {
   readonly scopes?: readonly string[]
   /** Which of `scopes` a login may come without. */
   readonly optionalScopes?: readonly string[]
+  /** What stands between two scopes of an answer of the server, where that is no space (RFC 6749 §3.3). */
+  readonly scopeSeparator?: ','
   /** Where the browser is sent back to (RFC 8252 §7.3). Default: 127.0.0.1, an ephemeral port, `/callback`. */
   readonly redirect?: {
     readonly host?: '127.0.0.1' | '[::1]' | 'localhost'

@@ -11,6 +11,8 @@ export interface TokenContext {
   readonly subject: string | null
   /** When the answer arrived, Unix milliseconds; lifetimes count from here. */
   readonly obtainedAt: number
+  /** What stands between two scopes of the answer; default a space (RFC 6749 §3.3). */
+  readonly scopeSeparator?: ',' | undefined
   /** Headers of the answer. */
   readonly headers: Headers
 }
@@ -31,7 +33,7 @@ export function tokenAnswer(body: JsonObject, context: TokenContext): TokenAnswe
     accessToken: secretOf(body['access_token']) ?? new Secret(''),
     tokenType: typeof type === 'string' ? (tokenTypes[type.toLowerCase()] ?? type) : 'Bearer',
     ...(typeof scope === 'string'
-      ? { scopes: parseScope(scope), evidence: 'response' as const }
+      ? { scopes: parseScope(scope.replaceAll(context.scopeSeparator ?? ' ', ' ')), evidence: 'response' as const }
       : { scopes: scopeSet(context.requestedScopes), evidence: 'assumed' as const }),
     resource: context.resource,
     expiresAt: after(secondsOf(body['expires_in'])),

@@ -169,6 +169,7 @@ function conclude(
     resource,
     subject,
     obtainedAt: exchange.at,
+    scopeSeparator: request.provider.scopeSeparator,
     headers: exchange.headers,
   })
   const what = wrongBinding(token, request)

@@ -3,7 +3,7 @@ import type { OwnClient } from './options.ts'
 
 /**
  * GitHub, for a GitHub App of your own with device flow. What its tokens may do is set at the App and where it is
- * installed, so no scopes are asked for. With expiring tokens switched off at the App, there is nothing to refresh.
+ * installed, so no scopes are asked for; those of an OAuth App are `scopes` of a copy. With expiring tokens switched off at the App, there is nothing to refresh.
  */
 export const github = ({ client }: OwnClient): Provider => ({
   id: 'github',
@@ -14,6 +14,7 @@ export const github = ({ client }: OwnClient): Provider => ({
     device_authorization_endpoint: 'https://github.com/login/device/code',
   },
   client,
+  scopeSeparator: ',',
   endpoints: [{ url: 'https://api.github.com/*' }],
   refresh: { rotation: 'strict', narrowing: 'ignored', deadErrors: ['bad_refresh_token'] },
 })

@@ -241,6 +241,22 @@ describe('github', () => {
   })
 })
 
+it('github: the scopes of an OAuth App come with commas between them', async () => {
+  server = await simulate({
+    'POST /login/device/code': () => {
+      const verification_uri = `${server.origin}/login/device`
+      return [200, { device_code: '3584d83530557fdd', user_code: 'ABCD-1234', verification_uri, expires_in: 900 }]
+    },
+    'POST /login/oauth/access_token': () => [200, { access_token: 'gho_1', token_type: 'bearer', scope: 'gist,repo' }],
+  })
+  const provider = { ...github({ client: { id: 'Ov2.mine' } }), scopes: ['repo', 'gist'] }
+  desk = await openDesk(await movedTo(server.origin, provider, ['github.com', 'api.github.com']))
+  const flow = deviceFlow({ show: () => undefined, sleep: () => Promise.resolve() })
+  await desk.broker.authorize({ provider: 'github' }, flow)
+  expect(lastTo('/login/device/code')?.members).toEqual({ client_id: 'Ov2.mine', scope: 'gist repo' })
+  expect(await desk.store.list()).toMatchObject([{ scopes: ['gist', 'repo'] }])
+})
+
 describe('google', () => {
   it('logs in with the secret that is none, and refreshes with the token that stays', async () => {
     const signer = await createSigner()
