@@ -2,6 +2,7 @@ import type { Provider } from '../provider.ts'
 import type { Product } from './options.ts'
 
 const issuer = 'https://auth.openai.com'
+const scopes = ['openid', 'profile', 'email', 'offline_access', 'api.connectors.read', 'api.connectors.invoke']
 const claims = 'claims/https:~1~1api.openai.com~1auth'
 
 /**
@@ -17,8 +18,9 @@ export const openaiCodex = ({ product = 'authkeep' }: Product = {}): Provider =>
     revocation_endpoint: `${issuer}/oauth/revoke`,
     jwks_uri: `${issuer}/.well-known/jwks.json`,
   },
-  client: { id: 'app_EMoamEEZ73f0CkXaXp7hrann' },
-  scopes: ['openid', 'profile', 'email', 'offline_access', 'api.connectors.read', 'api.connectors.invoke'],
+  // Asked for more, `api.responses.write` for one, the server refuses the login.
+  client: { id: 'app_EMoamEEZ73f0CkXaXp7hrann', scopes },
+  scopes,
   redirect: { host: 'localhost', ports: [1455, 1457], path: '/auth/callback' },
   authorization: { id_token_add_organizations: 'true', codex_cli_simplified_flow: 'true', originator: product },
   deviceLogin: {

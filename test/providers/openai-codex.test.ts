@@ -103,6 +103,12 @@ it('asks for what the server knows, under a name of our own', async () => {
   expect(openaiCodex().redirect?.ports).toEqual([1455, 1457])
 })
 
+it('knows that no login brings the scope of the public API', async () => {
+  await logIn()
+  const failed = await rejection(desk.broker.getToken({ provider: 'openai-codex', scopes: ['api.responses.write'] }))
+  expect(failed).toMatchObject({ code: 'scope_missing', detail: { obtainable: false } })
+})
+
 it('sends the token and the account to the backend of ChatGPT, and nowhere else', async () => {
   await logIn()
   expect((await respond()).status).toBe(200)
