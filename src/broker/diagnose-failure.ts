@@ -16,12 +16,12 @@ interface Link {
 
 /** What the name of an error says happened, the first that matches. A name lookup is known by these alone. */
 const names: readonly (readonly [VerdictCode, RegExp])[] = [
+  ['proxy_failed', /^(?:UND_ERR_PRX_TLS|ERR_PROXY_\w+|proxy_\w+)$/],
   [
     'dns_failed',
     /^(?:ENOTFOUND|ENODATA|ENONAME|ESERVFAIL|EFORMERR|ENOTIMP|EREFUSED|EBADNAME|EBADRESP|ETIMEOUT|EAI_\w+)$/,
   ],
   ['timed_out', /^(?:timeout|ETIMEDOUT|ESOCKETTIMEDOUT|\w*_TIMEOUT|ERR_SOCKET_CONNECTION_TIMEOUT)$/],
-  ['proxy_failed', /^(?:UND_ERR_PRX_TLS|ERR_PROXY_\w+)$/],
   [
     'tls_failed',
     /^(?:EPROTO|CERT_\w+|CRL_\w+|UNABLE_TO_\w+|\w*SELF_SIGNED\w*|HOSTNAME_MISMATCH|INVALID_(?:CA|PURPOSE)|ERR_(?:TLS|SSL)_.+)$/,
@@ -92,9 +92,11 @@ function nameOf(error: unknown): string {
   return classifyFailure(error).cause
 }
 
-/** `errno`, where there is one; our own words for what has none stay here. */
-function named(name: string): Pick<Finding, 'errno'> {
-  return /^[A-Z]/.test(name) ? { errno: name } : {}
+/** `errno`, or the status that a proxy gave, where there is one; our own words for what has none stay here. */
+function named(name: string): Pick<Finding, 'errno' | 'status'> {
+  const own = name.replace(/^proxy_/, '')
+  if (/^\d{3}$/.test(own)) return { status: Number(own) }
+  return /^[A-Z]/.test(own) ? { errno: own } : {}
 }
 
 function isElsewhere(links: readonly Link[], url: string | undefined): boolean {
