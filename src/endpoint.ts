@@ -80,6 +80,10 @@ export function requirementOf(endpoint: Endpoint): Requirement {
 interface Pattern {
   readonly problem: string | undefined
   readonly matches: (url: URL) => boolean
+  /** Whether a URL is at the scheme, host and port of the pattern, whatever its path. */
+  readonly isAt: (url: URL) => boolean
+  /** Host and port for people: in ASCII, so that no letter of another script can pass for a Latin one. */
+  readonly host: string
   /** How much of the pattern is literal: the more, the more specific. */
   readonly weight: number
 }
@@ -96,9 +100,23 @@ export function compilePattern(spelling: string): Pattern {
   return pattern
 }
 
-/** What a client of an endpoint is told to call: without a slash at the end. */
+/**
+ * The URL that a caller spells, who may hand the same string to another program. URL takes a backslash for a slash and
+ * leaves out blanks and line breaks; RFC 3986 has none of that, so the other program may find another host in it.
+ *
+ * @throws TypeError for such a one, and for what is no URL
+ */
+export function urlOf(spelling: string | URL): URL {
+  const url = new URL(spelling)
+  if (typeof spelling === 'string' && /^[^/?#]*\/\/[^/?#]*[\s\\\0-\x1F\x7F]/.test(spelling.trim())) {
+    throw new TypeError('the host of a URL has a blank, a backslash or a control character in it')
+  }
+  return url
+}
+
+/** What a client of an endpoint is told to call, up to the star in the path: without a slash at the end. */
 export function baseUrlOf({ baseUrl, url }: Endpoint): string {
-  return (baseUrl ?? url.slice(0, url.includes('*') ? url.indexOf('*') : undefined)).replace(/\/+$/, '')
+  return (baseUrl ?? url.replace(/^([^/]*\/\/[^/]*\/[^*]*)\*.*$/, '$1')).replace(/\/+$/, '')
 }
 
 /** The endpoint that matches a URL most specifically, or undefined. A URL with a user name in it matches nothing. */
@@ -111,15 +129,15 @@ export function matchEndpoint(endpoints: readonly Endpoint[], url: URL): Endpoin
   return best
 }
 
-/** The origins that endpoints declare, for messages. */
+/** The hosts that endpoints declare, for messages. */
 export function declaredHosts(endpoints: readonly Endpoint[]): readonly string[] {
-  return [...new Set(endpoints.map((endpoint) => /^[a-z]+:\/\/([^/?#]*)/i.exec(endpoint.url)?.[1] ?? endpoint.url))]
+  return [...new Set(endpoints.map((endpoint) => compilePattern(endpoint.url).host))]
 }
 
 const never = (): boolean => false
 
 function refuse(problem: string): Pattern {
-  return { problem, matches: never, weight: 0 }
+  return { problem, matches: never, isAt: never, host: '', weight: 0 }
 }
 
 function compile(spelling: string): Pattern {
@@ -134,12 +152,16 @@ function compile(spelling: string): Pattern {
   if (!URL.canParse(sample)) return refuse('is not a URL')
   const url = new URL(sample)
   // Every stand-in must have survived, and none may come from the spelling itself, in whatever case or encoding.
-  if (url.href.split(stand).length !== spelling.split('*').length) return refuse('has a star where none can be')
+  const plain = spelling.replaceAll('*', 'q')
+  const isSpelt = !URL.canParse(plain) || new URL(plain).href.includes(stand)
+  if (isSpelt || url.href.split(stand).length !== spelling.split('*').length) {
+    return refuse('has a star where none can be')
+  }
   if (url.hostname.endsWith('.')) return refuse('has a dot at the end of its host')
   const labels = url.hostname.split('.')
   if (
     url.hostname.includes(stand) &&
-    !(labels[0] === stand && labels.length >= 3 && !labels.slice(1).includes(stand))
+    !(labels[0] === stand && labels.length >= 3 && !labels.slice(1).some((label) => label.includes(stand)))
   ) {
     return refuse('may have a star only as its whole first label, above a registrable name')
   }
@@ -147,16 +169,17 @@ function compile(spelling: string): Pattern {
   if (url.protocol !== 'https:' && !loopback) return refuse('must be https (http only on loopback)')
   const hostname = starred(url.hostname, stand, '[^.]+')
   const pathname = starred(url.pathname, stand, '.*')
+  const isAt = (candidate: URL): boolean =>
+    candidate.protocol === url.protocol &&
+    candidate.port === url.port &&
+    candidate.username === '' &&
+    candidate.password === '' &&
+    hostname.test(candidate.hostname)
   return {
     problem: undefined,
-    matches: (candidate) =>
-      candidate.protocol === url.protocol &&
-      candidate.port === url.port &&
-      candidate.username === '' &&
-      candidate.password === '' &&
-      hostname.test(candidate.hostname) &&
-      pathname.test(candidate.pathname) &&
-      !climbs(candidate.pathname),
+    isAt,
+    matches: (candidate) => isAt(candidate) && pathname.test(candidate.pathname) && !climbs(candidate.pathname),
+    host: url.host.replaceAll(stand, '*'),
     weight: weigh(url, stand),
   }
 }
@@ -168,11 +191,11 @@ function weigh(url: URL, stand: string): number {
 }
 
 /**
- * Whether a path has a `..` that URL left alone because its slash is encoded. Servers that decode first would take
- * it for another endpoint than the one that matched.
+ * Whether a path has a `..` that URL left alone because its slash is encoded, or because a parameter hangs on it. Servers
+ * that decode first, or drop parameters, would take it for another endpoint than the one that matched.
  */
 function climbs(pathname: string): boolean {
-  return /%2f|%5c/i.test(pathname) && /(^|\/)(\.|%2e){2}(\/|$)/i.test(pathname.replaceAll(/%2f|%5c/gi, '/'))
+  return /(^|\/)(\.|%2e){2}(;[^/]*)?(\/|$)/i.test(pathname.replaceAll(/%2f|%5c/gi, '/'))
 }
 
 function starred(literal: string, stand: string, any: string): RegExp {

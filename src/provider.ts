@@ -211,9 +211,20 @@ function* problemsOf(provider: Provider): Generator<string> {
   for (const [index, endpoint] of ((endpoints ?? []) as readonly (Partial<Endpoint> | null)[]).entries()) {
     const problem = typeof endpoint?.url === 'string' ? compilePattern(endpoint.url).problem : 'must be a string'
     if (problem !== undefined) yield `endpoints.${index}.url: ${problem}`
+    else if (endpoint !== null) yield* problemsOfBaseUrl(endpoint as Endpoint, `endpoints.${index}.baseUrl`)
   }
   for (const [name, value] of Object.entries(metadata ?? {})) {
     if (/(_endpoint|^jwks_uri)$/.test(name) && !isUrl(value)) yield `metadata.${name}: must be an https URL`
+  }
+}
+
+/** A client is told to send its token there. */
+function* problemsOfBaseUrl({ url, baseUrl, service }: Endpoint, member: string): Generator<string> {
+  const { isAt, host } = compilePattern(url)
+  if (baseUrl === undefined && service !== undefined && host.includes('*')) {
+    yield `${member}: is needed where the host of the url has a star`
+  } else if (baseUrl !== undefined && !(isUrl(baseUrl) && isAt(new URL(baseUrl)))) {
+    yield `${member}: must be an https URL on the host of the url`
   }
 }
 

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { compilePattern, declaredHosts, type Endpoint, matchEndpoint, requirementOf } from '../src/endpoint.ts'
+import {
+  baseUrlOf,
+  compilePattern,
+  declaredHosts,
+  type Endpoint,
+  matchEndpoint,
+  requirementOf,
+} from '../src/endpoint.ts'
 
 const matches = (pattern: string, url: string): boolean =>
   compilePattern(pattern).problem === undefined && matchEndpoint([{ url: pattern }], new URL(url)) !== undefined
@@ -85,11 +92,18 @@ describe('an endpoint pattern is refused', () => {
     ['the same with a dot at the end', 'https://*.com./', /dot at the end/],
     ['a star in part of a label', 'https://api-*.example.com/', /first label/],
     ['a star in a middle label', 'https://api.*.example.com/', /first label/],
+    ['a star in part of a label behind a starred one', 'https://*.example.com*/', /first label/],
+    ['the same inside a label', 'https://*.exam*ple.com/', /first label/],
     ['two starred labels', 'https://*.*.example.com/', /first label/],
     ['a star in the port', 'https://api.example:*/', /not a URL/],
     ['a star in an address', 'https://*.0.0.1/', /not a URL/],
     ['a star that dot segments swallow', 'https://api.example/*/../admin', /star where none can be/],
     ['the stand-in for a star', 'https://authkeep-any.example.com/', /star where none can be/],
+    [
+      'the stand-in, for a star that dot segments swallow',
+      'https://authkeep-any.example.com/*/..',
+      /star where none can be/,
+    ],
     ['the stand-in in capitals', 'https://AUTHKEEP-ANY.example.com/', /star where none can be/],
     ['the stand-in percent-encoded', 'https://%61uthkeep-any.example.com/', /star where none can be/],
     ['a dot at the end of the host', 'https://api.example./', /dot at the end/],
@@ -178,10 +192,24 @@ describe('what an endpoint declares', () => {
     })
   })
 
+  it.each([
+    ['https://api.example/v1/*', 'https://api.example/v1'],
+    ['https://api.example/v1', 'https://api.example/v1'],
+    ['https://*.example.com/v1/*/x*', 'https://*.example.com/v1'],
+    ['https://*.example.com', 'https://*.example.com'],
+  ])('of %s has the base %s', (url, base) => expect(baseUrlOf({ url })).toBe(base))
+
   it('names each host once', () => {
     const endpoints = ['https://api.example/a', 'https://api.example/b', 'https://*.example.com:8443/'].map((url) => ({
       url,
     }))
     expect(declaredHosts(endpoints)).toEqual(['api.example', '*.example.com:8443'])
+  })
+
+  it('names each host in ASCII, as it is called', () => {
+    const endpoints = ['https://\u0430pi.example/', 'https://%65vil.test:443/', 'https://a\u00ADpi.example/'].map(
+      (url) => ({ url }),
+    )
+    expect(declaredHosts(endpoints)).toEqual(['xn--pi-6kc.example', 'evil.test', 'api.example'])
   })
 })

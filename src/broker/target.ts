@@ -1,5 +1,5 @@
 import type { CredentialKind, Endpoint, Requirement, Target } from '../endpoint.ts'
-import { compilePattern, matchEndpoint, requirementOf } from '../endpoint.ts'
+import { compilePattern, matchEndpoint, requirementOf, urlOf } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import { nearestName } from '../nearest.ts'
 import type { Provider } from '../provider.ts'
@@ -25,7 +25,7 @@ export interface DeclaredRoute extends Route {
 /**
  * The routes to a target, the most specific first. A URL is matched against every provider's endpoints.
  *
- * @throws AuthkeepError `endpoint_unknown`, `provider_unknown`; TypeError for what is no target
+ * @throws AuthkeepError `endpoint_unknown`, `provider_unknown`; TypeError for what is no target, or as `urlOf`
  */
 export function routesTo(target: Target, providers: readonly Provider[], account?: string): readonly Route[] {
   if (typeof target === 'string' || target instanceof URL) return routesToUrl(target, providers, account)
@@ -38,7 +38,7 @@ function routesToUrl(
   account: string | undefined,
 ): readonly Route[] {
   if (!URL.canParse(String(target))) throw new TypeError('a target is a URL or names a provider')
-  const url = new URL(target)
+  const url = urlOf(target)
   const matches = providers.flatMap((provider) => {
     const endpoint = matchEndpoint(provider.endpoints ?? [], url)
     return endpoint === undefined ? [] : [{ provider, endpoint }]

@@ -1,3 +1,5 @@
+import { urlOf } from '../endpoint.ts'
+
 /** What a command is given. Everything it reads or writes besides the home directory comes through here. */
 export interface Context {
   /** What follows the command, as many as it takes. */
@@ -57,8 +59,11 @@ export function secondsOption(context: Context, name: string): number | undefine
 /** The word of a command that must be a URL. */
 export function urlWord(context: Context): URL {
   const word = context.words[0] ?? ''
-  if (!URL.canParse(word) || !/^https?:$/.test(new URL(word).protocol)) {
-    throw new UsageError(`"${word}" is not a URL such as https://api.example/files.`)
+  try {
+    const url = urlOf(word)
+    if (/^https?:$/.test(url.protocol)) return url
+  } catch {
+    // Said below.
   }
-  return new URL(word)
+  throw new UsageError(`"${word}" is not a URL such as https://api.example/files.`)
 }

@@ -25,6 +25,19 @@ describe('authkeep exec', () => {
     expect(named.stdout).toBe(`${token}\n`)
   })
 
+  it.each([
+    ['a host that begins alike', (origin: string) => origin.replace('127.0.0.1', '127.0.0.1.evil.test')],
+    ['another port', (origin: string) => origin.replace(/\d+$/, '1')],
+    ['a path that begins alike', (origin: string) => `${origin}/filesystem/../files-of-others`],
+    ['the host as a user', (origin: string) => `${origin}@evil.test`],
+    ['a host that other programs find elsewhere', (origin: string) => `${origin}\\@evil.test`],
+  ])('starts no child for %s; token prints nothing', async (_, to) => {
+    const asked = `${to(desk.api.origin)}/files`
+    const run = await desk.authkeep('exec', asked, ...node('console.log("started")'))
+    expect(run).toMatchObject({ code: 1, stdout: '' })
+    expect(await desk.authkeep('token', asked)).toMatchObject({ code: 1, stdout: '' })
+  })
+
   it('lets the child have its own options', async () => {
     const run = await exec('--', process.execPath, '-e', 'console.log(process.argv.slice(1).join())', '--', '--json')
     expect(run).toMatchObject({ code: 0, stdout: '--json\n' })
