@@ -1,6 +1,6 @@
 import { claimsOf } from '../claims.ts'
 import type { Credential, JsonObject, Secret } from '../credential.ts'
-import { declaredHosts, matchEndpoint } from '../endpoint.ts'
+import { declaredHosts, matchEndpoint, urlOf } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
 import type { Usable } from './token-index.ts'
@@ -29,7 +29,7 @@ export interface AccessToken {
    * its proof is for this one request (RFC 9449 §7.1).
    *
    * @throws AuthkeepError `host_not_bound` when it does not; `not_supported` for another type than Bearer and DPoP;
-   *   TypeError for a DPoP token without a request
+   *   TypeError for a DPoP token without a request, or a URL that other programs may read as another host
    */
   headers(request?: HeadersRequest): Promise<Record<string, string>>
 }
@@ -95,7 +95,7 @@ export class BrokeredToken implements AccessToken {
 
   async headers(request?: HeadersRequest): Promise<Record<string, string>> {
     const { headers, credential } = this.#origin
-    if (request !== undefined) this.#assertBound(new URL(request.url))
+    const bound = request === undefined ? undefined : this.#bound(request)
     const idToken = credential.type === 'oauth' ? credential.idToken : undefined
     // An ID token was checked when it was stored. A header whose claim is missing is left out.
     const sources = {
@@ -106,16 +106,18 @@ export class BrokeredToken implements AccessToken {
       const value = fill(template, sources)
       return value === undefined ? [] : [[name, value]]
     })
-    return { ...(await this.#authorization(request)), ...(Object.fromEntries(extra) as Record<string, string>) }
+    return { ...(await this.#authorization(bound)), ...(Object.fromEntries(extra) as Record<string, string>) }
   }
 
   /**
-   * A token goes only where its provider declares an endpoint.
+   * A token goes only where its provider declares an endpoint. What was looked at is what counts: the request is the
+   * caller's, who may change it while a proof is made.
    *
    * @throws AuthkeepError `host_not_bound`
    */
-  #assertBound(url: URL): void {
-    if (this.isFor(url)) return
+  #bound(request: HeadersRequest): HeadersRequest {
+    const url = urlOf(request.url)
+    if (this.isFor(url)) return { ...request, url: url.href }
     const { id, endpoints = [] } = this.provider
     throw new AuthkeepError('host_not_bound', { host: url.host, provider: id, declared: declaredHosts(endpoints) })
   }

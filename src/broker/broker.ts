@@ -172,14 +172,15 @@ export class TokenBroker {
    * @throws AuthkeepError `authorization_required`, `scope_missing`, `step_up_required`, `grant_revoked`,
    *   `refresh_interrupted` (a person is needed, and `onAuthorize` did not help); `account_ambiguous`; `scope_too_wide`; `endpoint_unknown`, `provider_unknown`; `server_unavailable`, `server_rejected`,
    *   `response_invalid`; `store_corrupt`, `store_failed`, `store_busy`. While a token still lives, a refresh that
-   *   fails never fails the caller.
+   *   fails never fails the caller. TypeError for what is no target, and for a URL that other programs may read as
+   *   another host: with a blank, a backslash or a control character in it.
    */
   async getToken(target: Target, options: GetTokenOptions = {}): Promise<AccessToken> {
     const name = cacheName(target, options)
     const cached = name === undefined ? undefined : this.#cache.fresh(name, this.#clock.now())
     if (cached !== undefined && !this.#isClosed) return cached
     options.signal?.throwIfAborted()
-    return abortable(this.#obtain(target, options, name), options.signal)
+    return abortable(this.#obtain(kept(target), options, name), options.signal)
   }
 
   /** The same token again and again: for a client that wants to be given a function. */
@@ -264,8 +265,9 @@ export class TokenBroker {
    * @throws AuthkeepError as `getToken`: after a refusal, too, where a person has to log in; `host_not_bound`
    */
   async fetch(input: string | URL | globalThis.Request, init?: RequestInit): Promise<Response> {
+    const asked = input instanceof URL ? input.href : input
     const { brokeredFetch, readCall } = await import('./fetch.ts')
-    const call = readCall(input, init)
+    const call = readCall(asked, init)
     const { url, method, signal } = call
     const source = {
       getToken: (more: Request) => abortable(this.#obtain(url, { method, ...more }, undefined), signal),
@@ -700,6 +702,12 @@ export class TokenBroker {
  */
 function isBeingTried(credential: Credential, error: AuthkeepError): boolean {
   return isAuthkeepError(error, 'refresh_interrupted') && credential.type === 'oauth' && credential.lease !== null
+}
+
+/** A target as it is now: its owner may change it before it is looked at, and what is found is cached by its name. */
+function kept(target: Target): Target {
+  if (target instanceof URL) return target.href
+  return typeof target === 'string' ? target : { ...target }
 }
 
 /** A target for people: never the query of a URL, or the password in it. */

@@ -36,12 +36,15 @@ export function readCall(input: string | URL | Request, init: RequestInit = {}):
   const body = init.body ?? null
   const isRepeatable = first.body === null || isKept(body)
   const { url, method, signal, redirect } = first
+  const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined))
+  // The one that a server goes by is that of the URL, whatever `fetch` the broker was given.
+  headers.delete('host')
   return {
     ...{ url, method, signal, redirect, isRepeatable },
-    headers: new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined)),
+    headers,
     build: (over) => {
       const common = { method: over.method, headers: over.headers, redirect: 'manual', signal } as const
-      if (!isRepeatable) return new Request(first, common)
+      if (!isRepeatable && over.body) return new Request(first, common)
       return new Request(over.url, { ...init, ...common, body: over.body ? body : null })
     },
   }
@@ -176,7 +179,7 @@ async function follow(send: typeof fetch, call: Call, token: BrokeredToken): Pro
     }
     if (next.origin !== new URL(url).origin) {
       isWithToken = false
-      for (const name of ['authorization', 'proxy-authorization', 'cookie', 'host']) headers.delete(name)
+      for (const name of ['authorization', 'proxy-authorization', 'cookie']) headers.delete(name)
     }
     isWithToken &&= token.isFor(next)
     url = next.href
