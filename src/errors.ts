@@ -60,6 +60,8 @@ export interface ErrorDetails {
   step_up_required: { provider: string; account: string; acrValues?: readonly string[]; maxAge?: number }
   /** `reason`: why a login cannot take the place of the one that is stored under that name. */
   account_ambiguous: { provider: string; accounts: readonly string[]; reason?: 'other_person' | 'other_kind' }
+  /** A limit of the account's own has been reached; until then (Unix milliseconds) it is not tried. */
+  account_resting: { provider: string; account: string; reason: string; until: number }
   provider_unknown: { asked: string; nearest?: string }
   endpoint_unknown: { asked: string; nearest?: string }
   /** A provider file or literal breaks a rule; `problems` names member and rule. */
@@ -101,6 +103,7 @@ const remedies: { readonly [C in ErrorCode]: Remedy } = {
   flow_unavailable: 'authorize',
   step_up_required: 'authorize',
   account_ambiguous: 'choose',
+  account_resting: 'retry',
   provider_unknown: 'fix',
   endpoint_unknown: 'fix',
   provider_invalid: 'fix',
@@ -171,6 +174,8 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
       return `The ${d.provider} login "${name}" is another person's than this one, or the server does not say whose this one is.`
     return `Several ${d.provider} accounts could be meant: ${d.accounts.join(', ')}.`
   },
+  account_resting: (d) =>
+    `The ${d.provider} account "${d.account}" is left alone until ${new Date(d.until).toISOString()}: ${d.reason}.`,
   provider_unknown: (d) => `No provider is called ${d.asked}.${nearest(d.nearest)}`,
   endpoint_unknown: (d) => `No provider declares an endpoint for ${d.asked}.${nearest(d.nearest)}`,
   provider_invalid: (d) => `${d.source} is not a valid provider: ${d.problems.join('; ')}.`,

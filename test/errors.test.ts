@@ -26,6 +26,7 @@ const samples: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   flow_unavailable: { provider: 'acme', account: 'work', unavailable: 'device', alternatives: ['paste', 'browser'] },
   step_up_required: { provider: 'acme', account: 'work', maxAge: 300 },
   account_ambiguous: { provider: 'acme', accounts: ['home', 'work'] },
+  account_resting: { provider: 'acme', account: 'work', reason: 'usage_limited', until: 1_790_000_000_000 },
   provider_unknown: { asked: 'acne', nearest: 'acme' },
   endpoint_unknown: { asked: 'https://api.example/other' },
   provider_invalid: { source: 'acme.json', problems: ['id: must be a word', 'client.id: must be a string'] },

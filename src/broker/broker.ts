@@ -16,6 +16,7 @@ import { checkProvider, type Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
 import { type AccessToken, BrokeredToken } from './access-token.ts'
+import { AccountMemory } from './accounts.ts'
 import { Asker, type AuthorizeHandler } from './ask.ts'
 import { TokenCache } from './cache.ts'
 import { type Candidate, choices, obtainableRoute, readCredential } from './candidates.ts'
@@ -24,10 +25,12 @@ import { type Clock, systemClock } from './clock.ts'
 import { type Decision, decide, type Moment, scopeMissing, stepUpRequired } from './decide.ts'
 import { Entries, type EntryInfo, type EnvironmentVariables } from './environment.ts'
 import type { Explanation, Judge } from './explain.ts'
+import type { Call, CallSource } from './fetch.ts'
 import { checkedTiming, defaultTiming, type RefreshTiming } from './lease.ts'
 import { hardMargin, softMargin } from './margin.ts'
 import { issuerName, seenNarrowing } from './narrowing.ts'
 import type { Narrower, Profile } from './onboard.ts'
+import type { AccountOrder, Accounts } from './order.ts'
 import type { OtherAccountHandler } from './other-account.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
@@ -143,6 +146,7 @@ export class TokenBroker {
   readonly #watch: Disposable
   /** Per credential: one spender at a time, and requests that want the same share one place in its queue. */
   readonly #lineages = new Map<string, Lineage>()
+  readonly #accounts: AccountMemory
   readonly #leeway: number
   readonly #asker: Asker | undefined
   readonly #allowWider: boolean
@@ -156,6 +160,7 @@ export class TokenBroker {
     this.#providers = options.providers
     this.#fetch = options.fetch ?? ((...request) => fetch(...request))
     this.#clock = options.clock ?? systemClock(options.now)
+    this.#accounts = new AccountMemory(options.store, this.#entries, () => this.#clock.now())
     this.#process = options.process
     this.#leeway = this.#clock.random()
     this.#refresh = options.refresh
@@ -229,6 +234,7 @@ export class TokenBroker {
       ...{ store: this.#store, fetch: this.#fetch, now: () => this.#clock.now(), signal: options.signal },
       ...{ narrower: options.narrower ?? 'refuse', onOtherAccount: options.onOtherAccount },
     })
+    await this.#accounts.wake(stored)
     return stored.map(describeCredential)
   }
 
@@ -248,9 +254,65 @@ export class TokenBroker {
     const { presentRoute, RouteSearch, serviceRoutes } = await import('./route.ts')
     const routes = serviceRoutes(wanted, this.#providers)
     const search = new RouteSearch(routes, this.#routeSource(options))
-    const { value } = await abortable(search.served().next(), options.signal)
-    if (value !== undefined) return presentRoute(value, search.passedOver)
-    throw await this.#informed(search.error, routes)
+    const { value: served } = await abortable(search.served().next(), options.signal)
+    if (served === undefined) throw await this.#informed(search.error, routes)
+    return presentRoute(served, search.passedOver, async (outcome) => {
+      const { diagnose } = await import('./diagnose.ts')
+      const { route: step, info } = served.candidate
+      const context = { url: step.baseUrl, now: this.#clock.now(), secrets: [served.token.reveal()] }
+      const verdict = await diagnose(outcome, context)
+      await this.#accounts.note(info, verdict)
+      return verdict
+    })
+  }
+
+  /**
+   * `fetch` of a path below the base URL of a service, by the first route that serves it. What an API refuses is tried once
+   * more as by `fetch`; where the route or its credential is why it is refused, or nothing could be sent, the next route is
+   * taken. A challenge of the edge refreshes nothing and leaves no account alone; a limit of the account's does.
+   *
+   * @throws AuthkeepError as `route`; `edge_challenge` where no other route is left, with what would work in `alternatives`.
+   *   Else what `fetch` rejects with. TypeError for a path that leads out of the base URL
+   */
+  async fetchService(wanted: ServiceTarget, path: string, init: RequestInit = {}): Promise<Response> {
+    this.#assertOpen()
+    const [{ RouteSearch, serviceRoutes }, { fetchService }] = await Promise.all([
+      import('./route.ts'),
+      import('./service.ts'),
+    ])
+    const routes = serviceRoutes(wanted, this.#providers)
+    const { method = 'GET', signal } = init
+    const search = new RouteSearch(routes, this.#routeSource({ method, ...(signal == null ? {} : { signal }) }))
+    try {
+      return await fetchService(search, path, init, {
+        send: this.#fetch,
+        now: () => this.#clock.now(),
+        callSource: ({ candidate }, call) =>
+          this.#callSource(call, (more) => this.#tokenOf(candidate, { method, ...more }, this.#clock.now(), undefined)),
+        note: ({ candidate }, verdict) => this.#accounts.note(candidate.info, verdict),
+      })
+    } catch (error) {
+      throw await this.#informed(error, routes, search.tried)
+    }
+  }
+
+  /**
+   * How the accounts of a provider stand in for each other, and which are left alone until when.
+   *
+   * @throws AuthkeepError `provider_unknown`, store errors
+   */
+  async accounts(provider: string): Promise<Accounts> {
+    return this.#accounts.of(findProvider(provider, this.#providers).id)
+  }
+
+  /**
+   * Says how the accounts of a provider stand in for each other where a service is asked for and none is named; stored
+   * beside the credentials. Without it several accounts are `account_ambiguous`.
+   *
+   * @throws AuthkeepError `provider_unknown`, store errors
+   */
+  async setAccountOrder(provider: string, order: AccountOrder): Promise<void> {
+    await this.#accounts.setOrder(findProvider(provider, this.#providers).id, order)
   }
 
   /**
@@ -268,11 +330,8 @@ export class TokenBroker {
     const asked = input instanceof URL ? input.href : input
     const { brokeredFetch, readCall } = await import('./fetch.ts')
     const call = readCall(asked, init)
-    const { url, method, signal } = call
-    const source = {
-      getToken: (more: Request) => abortable(this.#obtain(url, { method, ...more }, undefined), signal),
-      learn: (token: BrokeredToken, lesson: Learned) => this.#learn(token, method, lesson),
-    }
+    const { url, method } = call
+    const source = this.#callSource(call, (more) => this.#obtain(url, { method, ...more }, undefined))
     return brokeredFetch(source, this.#fetch, call)
   }
 
@@ -426,25 +485,34 @@ export class TokenBroker {
     return new BrokeredToken(token, { provider, credential, headers, endpoint: requirement.endpoint, trusted, now })
   }
 
+  #callSource({ method, signal }: Call, getToken: (more: Request) => Promise<BrokeredToken>): CallSource {
+    return {
+      getToken: (more) => abortable(getToken(more), signal),
+      learn: (token, lesson) => this.#learn(token, method, lesson),
+    }
+  }
+
   #routeSource(options: Request): RouteSource {
     return {
       infosFor: (routes) => this.#infosFor(routes),
+      arrange: (provider, names) => this.#accounts.arrange(provider, names),
+      restOf: (key) => this.#accounts.restOf(key),
       tokenOf: (candidate) => this.#tokenOf(candidate, options, this.#clock.now(), undefined),
     }
   }
 
-  /** An error that no login mends, together with what would work instead. */
-  async #informed(error: unknown, routes: readonly Route[]): Promise<unknown> {
+  /** An error that no login mends, together with what would work instead; not by endpoints that were tried. */
+  async #informed(error: unknown, routes: readonly Route[], tried?: ReadonlySet<string>): Promise<unknown> {
     if (isAuthkeepError(error, 'scope_missing') && !error.detail.obtainable) {
-      return new AuthkeepError('scope_missing', { ...error.detail, alternatives: await this.#insteadOf(routes) })
+      return new AuthkeepError('scope_missing', { ...error.detail, alternatives: await this.#insteadOf(routes, tried) })
     }
     if (!isAuthkeepError(error, 'edge_challenge')) return error
-    return new AuthkeepError('edge_challenge', { ...error.detail, alternatives: await this.#insteadOf(routes) })
+    return new AuthkeepError('edge_challenge', { ...error.detail, alternatives: await this.#insteadOf(routes, tried) })
   }
 
-  async #insteadOf(routes: readonly Route[]): Promise<readonly string[]> {
+  async #insteadOf(routes: readonly Route[], tried: ReadonlySet<string> = new Set()): Promise<readonly string[]> {
     const { alternativesAmong, routesAround } = await import('./alternatives.ts')
-    const around = routesAround(routes, this.#providers)
+    const around = routesAround(routes, this.#providers).filter(({ declared }) => !tried.has(declared?.url ?? ''))
     const infos = await this.#infosFor(around)
     const found = await alternativesAmong(around, infos, this.#entries, this.#judgeWith({}))
     return found.map(({ text }) => text)

@@ -1,3 +1,4 @@
+import type { CredentialKey } from '../credential.ts'
 import {
   baseUrlOf,
   type CredentialKind,
@@ -12,7 +13,9 @@ import type { Provider } from '../provider.ts'
 import type { AccessToken, BrokeredToken, HeadersRequest } from './access-token.ts'
 import { type Candidate, candidatesFor, loginNeeded } from './candidates.ts'
 import type { EntryInfo } from './environment.ts'
+import type { Rest } from './order.ts'
 import { type DeclaredRoute, type Route, routesToService } from './target.ts'
+import type { Verdict } from './verdict.ts'
 
 /** A service, and how it is to be reached. */
 export interface ServiceTarget {
@@ -47,6 +50,11 @@ export interface ServiceRoute {
    * @throws AuthkeepError `host_not_bound` when `request` goes elsewhere; as `AccessToken.headers`
    */
   headers(request?: HeadersRequest): Promise<Record<string, string>>
+  /**
+   * Says what came of a request by this route, which the caller has made itself: its response, before the body is read,
+   * or what it was rejected with. A limit of the account's is remembered, so that the next route is by another.
+   */
+  report(outcome: unknown): Promise<Verdict>
 }
 
 /** A route that does not serve. Nothing in here is secret. */
@@ -72,6 +80,10 @@ export interface Served {
 /** What a search for a route needs of the broker. */
 export interface RouteSource {
   infosFor(routes: readonly Route[]): Promise<readonly EntryInfo[]>
+  /** The accounts of a provider in the order in which to try them; null where a caller has to name one. */
+  arrange(provider: string, names: readonly string[]): Promise<readonly string[] | null>
+  /** Why an account is left alone for now, or null. */
+  restOf(key: CredentialKey): Promise<Rest | null>
   /** @throws AuthkeepError where the candidate does not serve */
   tokenOf(candidate: Candidate): Promise<BrokeredToken>
 }
@@ -127,9 +139,14 @@ function routesOver(override: string, routes: readonly DeclaredRoute[], isTruste
   throw new AuthkeepError('host_not_bound', { host: new URL(baseUrl).host, provider: ids.join(' and '), declared })
 }
 
+/** Errors of the store are about no credential in particular, and no other route mends them. */
+export const isAboutTheStore = ({ code }: AuthkeepError): boolean => /^(store|write|key|keychain)_/.test(code)
+
 /** The routes that serve, each with its token, one after the other; and those that do not, with the reason. */
 export class RouteSearch {
   readonly passedOver: PassedOver[] = []
+  /** The endpoints that a request was sent to, and that did not serve. */
+  readonly tried = new Set<string>()
   readonly #routes: readonly ServiceStep[]
   readonly #source: RouteSource
   #error: AuthkeepError | undefined
@@ -148,23 +165,43 @@ export class RouteSearch {
   async *served(): AsyncGenerator<Served, void> {
     const infos = await this.#source.infosFor(this.#routes)
     for (const route of this.#routes) {
-      const candidate = candidateFor(route, infos)
-      if (candidate === undefined) {
-        this.#pass(route, route.account, 'nobody has logged in')
-        continue
+      const candidates = await this.#arranged(route, candidatesFor([route], infos))
+      if (candidates.length === 0) this.#pass(route, route.account, 'nobody has logged in')
+      for (const candidate of candidates) {
+        const token = await this.#tokenOf(candidate).catch((error: unknown) => {
+          if (!isAuthkeepError(error) || isAboutTheStore(error)) throw error
+          this.#error ??= error
+          this.#pass(route, candidate.info.account, error.message)
+        })
+        if (token !== undefined) yield { candidate, token }
       }
-      const token = await this.#source.tokenOf(candidate).catch((error: unknown) => {
-        if (!isAuthkeepError(error) || /^(store|write|key|keychain)_/.test(error.code)) throw error
-        this.fail(candidate, error)
-      })
-      if (token !== undefined) yield { candidate, token }
     }
   }
 
-  /** Notes that a candidate does not serve after all. */
-  fail({ route, info }: Candidate<ServiceStep>, error: AuthkeepError): void {
-    this.#error ??= error
-    this.#pass(route, info.account, error.message)
+  async #tokenOf({ route, info }: Candidate<ServiceStep>): Promise<BrokeredToken> {
+    const rest = await this.#source.restOf(info)
+    if (rest === null) return this.#source.tokenOf({ route, info })
+    const { provider, account } = info
+    throw new AuthkeepError('account_resting', { provider, account, reason: rest.reason, until: rest.until })
+  }
+
+  /** @throws AuthkeepError `account_ambiguous` where nobody has said which of several accounts may be used */
+  async #arranged(
+    route: ServiceStep,
+    found: readonly Candidate<ServiceStep>[],
+  ): Promise<readonly Candidate<ServiceStep>[]> {
+    const readable = found.filter(({ info }) => info.type !== 'unreadable')
+    if (readable.length < 2) return readable.length === 0 ? found : readable
+    const names = readable.map(({ info }) => info.account)
+    const arranged = await this.#source.arrange(route.provider.id, names)
+    if (arranged !== null) return arranged.flatMap((name) => readable.filter(({ info }) => info.account === name))
+    throw new AuthkeepError('account_ambiguous', { provider: route.provider.id, accounts: names.sort() })
+  }
+
+  /** Notes that a candidate that seemed to serve does not. */
+  pass({ route, info }: Candidate<ServiceStep>, reason: string): void {
+    this.tried.add(route.declared.url)
+    this.#pass(route, info.account, reason)
   }
 
   #pass({ provider, declared, baseUrl }: ServiceStep, account: string | undefined, reason: string): void {
@@ -173,17 +210,12 @@ export class RouteSearch {
   }
 }
 
-/** The one entry of a route. @throws AuthkeepError `account_ambiguous` */
-function candidateFor(route: ServiceStep, infos: readonly EntryInfo[]): Candidate<ServiceStep> | undefined {
-  const found = candidatesFor([route], infos)
-  const readable = found.filter(({ info }) => info.type !== 'unreadable')
-  if (readable.length < 2) return readable[0] ?? found[0]
-  const accounts = readable.map(({ info }) => info.account).sort()
-  throw new AuthkeepError('account_ambiguous', { provider: route.provider.id, accounts })
-}
-
 /** What a caller is given of a route that serves. */
-export function presentRoute({ candidate, token }: Served, passedOver: readonly PassedOver[]): ServiceRoute {
+export function presentRoute(
+  { candidate, token }: Served,
+  passedOver: readonly PassedOver[],
+  report: ServiceRoute['report'],
+): ServiceRoute {
   const { route, info } = candidate
   const { provider, declared, baseUrl, requirement } = route
   const needs = requirement.scopes.length === 0 ? '' : ` with ${requirement.scopes.join(' ')}`
@@ -197,5 +229,6 @@ export function presentRoute({ candidate, token }: Served, passedOver: readonly 
     reason: `${provider.id} "${info.account}" is what ${declared.url} takes: ${requirement.accepts.join(' or ')}${needs}`,
     passedOver,
     headers: (request) => token.headers(request),
+    report,
   }
 }

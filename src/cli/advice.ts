@@ -98,6 +98,8 @@ const steps: {
     command === 'login'
       ? `${reason === 'other_person' ? `Log in as that person: ${commandLine(typed)}; or give` : 'Give'} this login a name of its own: ${loginCommand({ provider, account: `${first}-2` }, homeOption)}`
       : `Name one: ${commandLine(withOptions(typed, '--account', first))}`,
+  account_resting: ({ provider, until }, { homeOption }) =>
+    `Wait until ${new Date(until).toISOString()}, or log in with another account: ${commandLine(['login', provider, '--account', 'name', ...homeOption])}`,
   provider_unknown: (_, { homeOption }) =>
     `See ${commandLine(['providers', 'list', ...homeOption])}, or add it: ${commandLine(['providers', 'add', 'file.json', ...homeOption])}`,
   endpoint_unknown: (_, { homeOption }) =>

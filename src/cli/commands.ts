@@ -158,6 +158,19 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./route.ts')).route,
   },
   {
+    name: 'order',
+    about: 'Say which accounts stand in for each other',
+    takes: ['provider'],
+    options: {
+      try: { type: 'string', multiple: true, value: 'account', about: 'these, in this order; may be repeated' },
+      'round-robin': { type: 'boolean', about: 'each in turn' },
+      'last-good': { type: 'boolean', about: 'first the one that served last' },
+      none: { type: 'boolean', about: 'none: a caller has to name one' },
+    },
+    examples: ['authkeep order acme', 'authkeep order acme --try work', 'authkeep order acme --round-robin'],
+    load: async () => (await import('./order.ts')).order,
+  },
+  {
     name: 'providers add',
     about: 'Check a provider file and add it',
     takes: ['file'],

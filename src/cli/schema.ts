@@ -137,6 +137,10 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
         z.looseObject({ provider: text, account: text.optional(), endpoint: text, baseUrl: text, reason: text }),
       ),
     }),
+    order: z.looseObject({
+      ...{ provider: text, order: z.union([texts, z.enum(['last_good', 'round_robin'])]).nullable() },
+      resting: z.array(z.looseObject({ account: text, reason: text, until: time })),
+    }),
     'providers add': z.looseObject({ provider: text, path: text, hosts: texts, changed: z.boolean() }),
     'providers list': z.looseObject({
       directory: text,
