@@ -11,7 +11,7 @@ export {
 export { type DiagnosisContext, diagnose } from './broker/diagnose.ts'
 export type { EnvironmentVariables } from './broker/environment.ts'
 export type { RefreshEvent } from './broker/events.ts'
-export type { ExplainedCandidate, Explanation } from './broker/explain.ts'
+export type { ExplainedCandidate, ExplainedRoute, Explanation } from './broker/explain.ts'
 export type { RefreshTiming } from './broker/lease.ts'
 export type { Narrower, Profile } from './broker/onboard.ts'
 export type { AccountOrder, Accounts, Rest } from './broker/order.ts'

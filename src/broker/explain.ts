@@ -15,11 +15,20 @@ export interface Explanation {
   readonly reason: string
   /** What the endpoint needs, with what was learned about it; null when no provider declares one. */
   readonly requirement: Requirement | null
+  /** What each provider that declares the target wants there, the most specific first. */
+  readonly routes: readonly ExplainedRoute[]
   readonly candidates: readonly ExplainedCandidate[]
   /** What would work instead, where nothing stored serves; what needs nothing first comes first. */
   readonly alternatives: readonly Alternative[]
   /** The error that `getToken` would throw now. */
   readonly error?: ReturnType<AuthkeepError['toJSON']>
+}
+
+export interface ExplainedRoute {
+  readonly provider: string
+  readonly endpoint?: string
+  readonly accepts: readonly string[]
+  readonly scopes: readonly string[]
 }
 
 export interface ExplainedCandidate {
@@ -62,9 +71,15 @@ export async function explainRoutes(target: string, scene: Scene): Promise<Expla
   const candidates = await Promise.all(
     candidatesFor(routes, infos).map((candidate) => explainCandidate(candidate, entries, judge)),
   )
+  const explained = routes.map(({ provider, requirement: { endpoint, accepts, scopes } }) => ({
+    provider: provider.id,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...{ accepts, scopes },
+  }))
   const outcome = await outcomeOf(scene, infos)
-  if (outcome.error === undefined) return { target, ...outcome, candidates, alternatives: [] }
-  return { target, ...outcome, candidates, alternatives: await alternativesAmong(scene.around, infos, entries, judge) }
+  const common = { target, ...outcome, routes: explained, candidates }
+  if (outcome.error === undefined) return { ...common, alternatives: [] }
+  return { ...common, alternatives: await alternativesAmong(scene.around, infos, entries, judge) }
 }
 
 /** The first candidate that serves, or why the first one does not. */
@@ -92,7 +107,7 @@ async function outcomeOf(
 
 /** For a target that no provider declares. */
 export function explainUnknown(target: string, error: AuthkeepError): Explanation {
-  const nothing = { requirement: null, candidates: [], alternatives: [] }
+  const nothing = { requirement: null, routes: [], candidates: [], alternatives: [] }
   return { target, verdict: 'unknown', reason: error.message, ...nothing, error: error.toJSON() }
 }
 

@@ -146,7 +146,7 @@ export const isAboutTheStore = ({ code }: AuthkeepError): boolean => /^(store|wr
 export class RouteSearch {
   readonly passedOver: PassedOver[] = []
   /** The endpoints that a request was sent to, and that did not serve. */
-  readonly tried = new Set<string>()
+  readonly tried: Set<string> = new Set()
   readonly #routes: readonly ServiceStep[]
   readonly #source: RouteSource
   #error: AuthkeepError | undefined

@@ -78,10 +78,10 @@ export async function fetchService(
 }
 
 /** @throws AuthkeepError store errors, which no other route mends */
-async function outcomeOf(served: Served, call: Call, { send, now, callSource }: ServiceSource): Promise<Outcome> {
-  const context = { url: call.url, now: now(), secrets: [served.token.reveal()] }
+async function outcomeOf(served: Served, call: Call, source: ServiceSource): Promise<Outcome> {
+  const context = { url: call.url, now: source.now(), secrets: [served.token.reveal()] }
   try {
-    const response = await brokeredFetch(callSource(served, call), send, call)
+    const response = await brokeredFetch(source.callSource(served, call), source.send, call)
     // A success is handed on as it comes, unread, unless it is a page in place of an answer.
     const isPage = /^\s*text\/html\b/i.test(response.headers.get('content-type') ?? '')
     const { host } = new URL(call.url)

@@ -19,39 +19,50 @@ export async function explain(context: Context): Promise<Result> {
 }
 
 function lines(explanation: Explanation, next: string | undefined): readonly string[] {
-  const { target, requirement, candidates, verdict, reason, alternatives } = explanation
+  const { target, requirement, routes, candidates, verdict, reason, alternatives, error } = explanation
+  // Where nobody can log in for what is missing, the alternatives are what is next.
+  const isHopeless = alternatives.length > 0 && error?.code === 'scope_missing'
   return [
     target,
-    ...(requirement === null ? [] : needs(requirement)),
+    ...titled('needs', [...routes.map(needs), ...more(requirement)]),
     ...(candidates.length === 0 ? ['  has      no login'] : candidates.flatMap(has)),
     `  verdict  ${verdict}: ${reason}`,
-    ...alternatives.map(({ text }, index) => `  ${index === 0 ? 'instead' : '       '}  ${index + 1}. ${text}`),
-    ...(next === undefined ? [] : [`  next     ${next}`]),
+    ...titled(
+      'instead',
+      alternatives.map(({ text }, index) => `${index + 1}. ${text}`),
+    ),
+    ...(next === undefined || isHopeless ? [] : [`  next     ${next}`]),
   ]
 }
 
-function needs({ accepts, scopes, resource, endpoint }: NonNullable<Explanation['requirement']>): readonly string[] {
-  return [
-    `  needs    ${accepts.join(' or ')}${scopes.length === 0 ? '' : ` with ${scopes.join(' ')}`}`,
-    ...(resource === null ? [] : [`           for ${resource}`]),
-    ...(endpoint === undefined ? [] : [`           declared as ${endpoint}`]),
-  ]
+function titled(title: string, rows: readonly string[]): readonly string[] {
+  return rows.map((row, index) => `  ${(index === 0 ? title : '').padEnd(9)}${row}`)
+}
+
+function needs({ provider, accepts, scopes, endpoint }: Explanation['routes'][number]): string {
+  const with_ = scopes.length === 0 ? '' : ` with ${scopes.join(' ')}`
+  return `${accepts.join(' or ')} of ${provider}${with_}${endpoint === undefined ? '' : `, at ${endpoint}`}`
+}
+
+/** What is needed besides what is declared: a resource, and what refusals have taught. */
+function more(requirement: Explanation['requirement']): readonly string[] {
+  return requirement?.resource == null ? [] : [`for ${requirement.resource}`]
 }
 
 function has(candidate: Explanation['candidates'][number]): readonly string[] {
   const { provider, account, type, granted, expiresAt, verdict, reason, never } = candidate
   const expiry = expiryInWords(expiresAt, Date.now())
-  return [
-    `  has      ${provider} "${account}" (${type})${expiry === '' ? '' : `, expires: ${expiry}`}`,
-    ...(granted === undefined ? [] : [`           granted ${granted.join(' ') || 'no scopes'}`]),
-    `           ${verdict}: ${reason}`,
+  return titled('has', [
+    `${provider} "${account}" (${type})${expiry === '' ? '' : `, expires: ${expiry}`}`,
+    ...(granted === undefined ? [] : [`granted ${granted.join(' ') || 'no scopes'}`]),
     ...(never === undefined
-      ? []
+      ? [`${verdict}: ${reason}`]
       : [
-          `           never: the client ${never.clientId} is not given ${never.scopes.join(' ')}; it can be given`,
-          `           ${never.obtainable.join(' ')}`,
+          `lacks ${never.scopes.join(' ')}, and no login can bring it: the client`,
+          `${never.clientId} is given only`,
+          never.obtainable.join(' '),
         ]),
-  ]
+  ])
 }
 
 function nextStep({ error }: Explanation, { words, homeOption }: Context): string | undefined {

@@ -113,6 +113,9 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
     explain: z.looseObject({
       ...{ target: text, verdict: action, reason: text },
       requirement: z.looseObject({ scopes: texts, resource: text.nullable(), accepts: texts }).nullable(),
+      routes: z
+        .array(z.looseObject({ provider: text, endpoint: text.optional(), accepts: texts, scopes: texts }))
+        .describe('what each provider that declares the target wants there'),
       candidates: z.array(
         z.looseObject({
           ...{ ...key, type: text, verdict: action, reason: text },

@@ -11,7 +11,9 @@ export const anthropic = ({ product = 'authkeep' }: Product = {}): Provider => (
     {
       url: 'https://api.anthropic.com/*',
       accepts: ['api_key', 'token'],
+      service: 'anthropic-messages',
       headers: { 'anthropic-version': '2023-06-01' },
     },
   ],
+  environment: { ANTHROPIC_API_KEY: 'api_key', ANTHROPIC_AUTH_TOKEN: 'token' },
 })

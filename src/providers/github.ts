@@ -16,5 +16,6 @@ export const github = ({ client }: OwnClient): Provider => ({
   client,
   scopeSeparator: ',',
   endpoints: [{ url: 'https://api.github.com/*' }],
+  environment: { GH_TOKEN: 'token', GITHUB_TOKEN: 'token' },
   refresh: { rotation: 'strict', narrowing: 'ignored', deadErrors: ['bad_refresh_token'] },
 })

@@ -6,8 +6,8 @@ const scopes = ['openid', 'profile', 'email', 'offline_access', 'api.connectors.
 const claims = 'claims/https:~1~1api.openai.com~1auth'
 
 /**
- * The sign-in with ChatGPT, for the Codex backend of ChatGPT. Its tokens cannot have `api.responses.write`, so they are
- * not for `api.openai.com`: for that there is `openai`, with an API key.
+ * The sign-in with ChatGPT, for the Codex backend of ChatGPT. The public API wants `api.responses.write`, which this client
+ * is not given: for that there is `openai`, with an API key.
  */
 export const openaiCodex = ({ product = 'authkeep' }: Product = {}): Provider => ({
   id: 'openai-codex',
@@ -38,11 +38,18 @@ export const openaiCodex = ({ product = 'authkeep' }: Product = {}): Provider =>
   endpoints: [
     {
       url: 'https://chatgpt.com/backend-api/codex/*',
+      service: 'openai-responses',
       headers: {
         'ChatGPT-Account-ID': `{${claims}/chatgpt_account_id|claims/chatgpt_account_id|claims/organizations/0/id}`,
         'X-OpenAI-Fedramp': `{${claims}/chatgpt_account_is_fedramp=true}`,
         originator: product,
       },
+    },
+    {
+      url: 'https://api.openai.com/v1/responses',
+      scopes: ['api.responses.write'],
+      service: 'openai-responses',
+      baseUrl: 'https://api.openai.com/v1',
     },
   ],
   refresh: {

@@ -17,5 +17,6 @@ export const openrouter = ({ product = 'authkeep' }: Product = {}): Provider => 
     exchangeParameters: ['code_challenge_method'],
     members: { redirect_uri: ['callback_url'] },
   },
-  endpoints: [{ url: 'https://openrouter.ai/api/v1/*', accepts: ['api_key'] }],
+  endpoints: [{ url: 'https://openrouter.ai/api/v1/*', accepts: ['api_key'], service: 'openrouter' }],
+  environment: { OPENROUTER_API_KEY: 'api_key' },
 })

@@ -120,7 +120,7 @@ it('sends the token and the account to the backend of ChatGPT, and nowhere else'
   })
   expect(headers).not.toHaveProperty('x-openai-fedramp')
   const elsewhere = await rejection(desk.broker.fetch('https://api.openai.com/v1/responses'))
-  expect(elsewhere).toMatchObject({ code: 'endpoint_unknown' })
+  expect(elsewhere).toMatchObject({ code: 'scope_missing', detail: { obtainable: false } })
 })
 
 it.each([
