@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { decodeJwt } from 'jose'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { AccessToken } from '../../src/broker/access-token.ts'
 import { TokenBroker } from '../../src/broker/broker.ts'
 import { type Credential, Secret } from '../../src/credential.ts'
@@ -9,6 +9,7 @@ import { generateDpopKey } from '../../src/grant/dpop.ts'
 import type { Provider } from '../../src/provider.ts'
 import { memoryBackend } from '../../src/store/backend.ts'
 import { openStore } from '../../src/store/store.ts'
+import { type Answer, type Api, type Arrival, startApi } from './api.ts'
 import { type Hosts, startHosts, type Visit } from './hosts.ts'
 import { isCovered } from './oracle.ts'
 
@@ -52,7 +53,7 @@ beforeEach(async () => {
 })
 afterAll(() => hosts.stop())
 
-async function brokerOf(declared: readonly Provider[]): Promise<TokenBroker> {
+async function brokerOf(declared: readonly Provider[], send: typeof fetch = hosts.fetch): Promise<TokenBroker> {
   const store = await openStore({ backend: memoryBackend() })
   const of = (provider: string) => ({ provider, account: 'default', metadata: { account: 'the-account' } }) as const
   const credentials: readonly Credential[] = [
@@ -76,7 +77,7 @@ async function brokerOf(declared: readonly Provider[]): Promise<TokenBroker> {
   ]
   for (const credential of credentials) await store.update(credential, () => credential)
   const environment = { THE_TOKEN: 'variables-secret' }
-  return new TokenBroker({ store, providers: declared, environment, fetch: hosts.fetch })
+  return new TokenBroker({ store, providers: declared, environment, fetch: send })
 }
 
 /** The names of the headers that carry something that is not for everybody. */
@@ -265,6 +266,94 @@ describe('every kind of credential', () => {
     url.host = 'evil.test'
     request.url = 'https://evil.test/v1/x'
     expect(htu(await pending)).toBe('https://bound.example/v1/x')
+  })
+})
+
+describe('an authorization server that redirects', () => {
+  const login: Provider = {
+    ...{ ...common, id: 'login' },
+    metadata: {
+      issuer: common.issuer,
+      token_endpoint: 'https://auth.example/token',
+      revocation_endpoint: 'https://auth.example/revoke',
+    },
+    endpoints: [{ url: 'https://login.example/*' }],
+  }
+
+  async function loggedIn(): Promise<TokenBroker> {
+    const store = await openStore({ backend: memoryBackend() })
+    const refreshToken = new Secret('refresh-secret')
+    const entry: Credential = {
+      ...{
+        provider: 'login',
+        account: 'default',
+        type: 'oauth',
+        issuer: common.issuer,
+        clientId: 'app',
+        subject: null,
+      },
+      grant: {
+        ...{ scopes: [], evidence: 'response', resources: [], refreshToken, refreshExpiresAt: null },
+        ...{ generation: 1, obtainedAt: 0, state: 'live', replays: 0 },
+      },
+      ...{ tokens: [], lease: null },
+    }
+    await store.update(entry, () => entry)
+    return new TokenBroker({ store, providers: [login], environment: {}, fetch: hosts.fetch })
+  }
+
+  test.each([
+    [301, 'https://evil.test/'],
+    [302, 'https://evil.test/'],
+    [303, 'https://evil.test/'],
+    [307, 'https://evil.test/'],
+    [308, 'https://evil.test/'],
+    [307, 'https://auth.example/elsewhere'],
+    [308, 'https://auth.example:8443/token'],
+    [307, 'http://auth.example/token'],
+  ])('with %i to %s is given the refresh token where it is declared, and nowhere else', async (status, location) => {
+    hosts.answer = () => ({ status, headers: { location } })
+    const one = await loggedIn()
+    await expect(one.getToken('https://login.example/')).rejects.toHaveProperty('code')
+    await one.revoke({ provider: 'login', account: 'default' }).catch(() => undefined)
+    await one.close()
+    const places = new Set(hosts.visits.map(({ origin, path }) => origin + path))
+    expect([...places]).toEqual(['https://auth.example/token', 'https://auth.example/revoke'])
+    expect(hosts.visits.map(({ body }) => body.includes('refresh-secret'))).not.toContain(false)
+  })
+})
+
+describe('with the fetch of Node', () => {
+  let apis: readonly Api[] = []
+  afterEach(() => Promise.all(apis.map((api) => api.stop())))
+
+  test.each([
+    ['another port', (_: URL, other: URL) => `${other.origin}/v1/x`, 1],
+    ['another name of the machine', ({ port }: URL) => `http://localhost:${port}/v1/x`, 0],
+    ['an undeclared path', ({ origin }: URL) => `${origin}/v2`, 0],
+    ['two slashes and another port', (_: URL, { host }: URL) => `//${host}/v1/x`, 1],
+  ])('a redirect to %s leaves everything behind', async (_, to, at) => {
+    let location = ''
+    const answers = (arrival: Arrival): Answer =>
+      arrival.path === '/v1/start' ? { status: 307, headers: { location } } : { status: 200 }
+    apis = await Promise.all([startApi(answers), startApi(answers)])
+    const [declared = '', other = ''] = apis.map(({ origin }) => origin)
+    location = to(new URL(declared), new URL(other))
+    const one = await brokerOf([{ ...acme, endpoints: [{ url: `${declared}/v1/*`, headers: account }] }], fetch)
+    const response = await one.fetch(`${declared}/v1/start`, {
+      method: 'POST',
+      body: 'x',
+      headers: { host: 'evil.test' },
+    })
+    expect(response.status).toBe(200)
+    const arrivals = apis.flatMap((api, index) => api.arrivals.map((arrival) => ({ index, arrival })))
+    expect(
+      arrivals.map(({ index, arrival: { path, headers } }) => [index, path, secrets.test(JSON.stringify(headers))]),
+    ).toEqual([
+      [0, '/v1/start', true],
+      [at, new URL(location, declared).pathname, false],
+    ])
+    expect(arrivals[0]?.arrival.headers.host).toBe(new URL(declared).host)
   })
 })
 

@@ -52,6 +52,7 @@ export async function startHosts(): Promise<Hosts> {
   const [securePort, plainPort] = await Promise.all([secure, plain].map(listening))
   const servers: readonly Server[] = [secure, plain]
 
+  /** Where it is left to this to follow redirects, everything goes along. */
   async function send(input: string | URL | Request, init?: RequestInit): Promise<Response> {
     const request = new Request(input, init)
     const url = new URL(request.url)
@@ -62,7 +63,7 @@ export async function startHosts(): Promise<Hosts> {
     const what = { method: request.method, path: url.pathname + url.search, headers }
     const name = isIP(url.hostname.replace(/^\[|\]$/g, '')) === 0 ? { servername: url.hostname } : {}
     const identity = { pskCallback: () => ({ psk, identity: 'test' }), checkServerIdentity: () => undefined }
-    return new Promise((resolve, reject) => {
+    const response = await new Promise<Response>((resolve, reject) => {
       const outgoing = isSecure
         ? httpsRequest({ ...there, ...what, ...tls, ...name, ...identity })
         : httpRequest({ ...there, ...what })
@@ -79,6 +80,10 @@ export async function startHosts(): Promise<Hosts> {
       })
       outgoing.end(body)
     })
+    const location = response.headers.get('location')
+    if (request.redirect !== 'follow' || location === null) return response
+    const { method, headers: same } = request
+    return send(new URL(location, url), { method, headers: same, ...(body === '' ? {} : { body }) })
   }
 
   async function stop(): Promise<void> {
