@@ -678,6 +678,72 @@ describe('a base URL', () => {
   })
 })
 
+describe('a call to a service', () => {
+  const relay = { service: 'files', baseUrl: 'https://relay.test/acme', trustBaseUrl: true }
+
+  test.each([
+    ['/x', 'https://api.example/v1/x'],
+    ['//evil.test/x', 'https://api.example/v1//evil.test/x'],
+    ['/\\evil.test/x', 'https://api.example/v1//evil.test/x'],
+    ['/@evil.test', 'https://api.example/v1/@evil.test'],
+    ['/a/../x?https://evil.test', 'https://api.example/v1/x?https://evil.test'],
+  ])('with the path %s stays below the base', async (path, arrival) => {
+    await broker.fetchService({ service: 'files' }, path)
+    expect(seen()).toEqual([[arrival, ...both]])
+  })
+
+  test.each([
+    ...['', 'x', '@evil.test/x', '.evil.test/x', ':8443/x', '0/x', '?x', '#x', '\\x', 'https://evil.test/v1/x'],
+    ...['/../admin', '/%2e%2e/admin', '/..', '/../../evil.test', '/..%2fadmin', '/..;/admin', '/x/..%5c..%5cadmin'],
+  ])('with the path %j is refused', async (path) => {
+    for (const service of [{ service: 'files' }, relay]) {
+      const error: unknown = await broker.fetchService(service, path).then(String, (reason: unknown) => reason)
+      if (!(error instanceof TypeError)) expect(error).toMatchObject({ code: 'host_not_bound' })
+    }
+    expect(hosts.visits).toEqual([])
+  })
+
+  test('at a base URL that is not declared sends nothing; trusted, it goes there and not to where that redirects', async () => {
+    await expect(broker.fetchService({ ...relay, trustBaseUrl: false }, '/x')).rejects.toMatchObject({
+      code: 'host_not_bound',
+    })
+    expect(hosts.visits).toEqual([])
+    for (const [location, arrival, ...carried] of [
+      ['/acme/y', 'https://relay.test/acme/y', ...both],
+      ['/other', 'https://relay.test/other'],
+      ['https://api.example/v1/x', 'https://api.example/v1/x'],
+      ['https://evil.test/acme/y', 'https://evil.test/acme/y'],
+    ] as const) {
+      hosts.visits.length = 0
+      hosts.answer = ({ path }) => (path === '/acme/x' ? { status: 302, headers: { location } } : undefined)
+      await broker.fetchService(relay, '/x')
+      expect(seen()).toEqual([
+        ['https://relay.test/acme/x', ...both],
+        [arrival, ...carried],
+      ])
+    }
+  })
+
+  test('that goes on to another provider gives each host its own credential', async () => {
+    const one = await brokerOf([
+      acme,
+      { ...wide, endpoints: [{ url: 'https://wide.example/*', service: 'files' }] },
+      { ...keys, endpoints: [{ url: 'https://keys.example/v1/*', accepts: ['api_key'], service: 'files' }] },
+    ])
+    hosts.answer = ({ origin }) => (origin === 'https://keys.example' ? undefined : { status: 401 })
+    expect((await one.fetchService({ service: 'files' }, '/x')).status).toBe(200)
+    const given = hosts.visits.map(({ origin, headers }) => [
+      origin,
+      JSON.stringify(headers).match(new RegExp(secrets, 'g')),
+    ])
+    expect(given).toEqual([
+      ['https://api.example', ['the-account', 'acme-secret']],
+      ['https://wide.example', ['wide-secret']],
+      ['https://keys.example', ['keys-secret']],
+    ])
+  })
+})
+
 describe('whatever is declared and whatever is asked for', () => {
   const oneOf = (...values: readonly string[]) => fc.constantFrom(...values)
   const name = oneOf(
