@@ -31,7 +31,15 @@ export interface Endpoint {
    * there; `{claims.admin=true}` is there only where it is that. A header whose value is missing is left out.
    */
   readonly headers?: Readonly<Record<string, string>>
+  /**
+   * Cookies of an edge in front of the API that `broker.fetch` and `broker.fetchService` keep in memory and send back, to this endpoint at the
+   * same origin only: by name, with `*` at the end for any that begin so. Default: none. Never those of a session.
+   */
+  readonly cookies?: readonly string[]
 }
+
+/** What may stand in `cookies`: a name (RFC 6265 §4.1.1), with a star at its end or none; never all names. */
+export const cookieName: RegExp = /^[\w!#$%&'+.^`|~-]+\*?$/
 
 /** What a token is wanted for: a URL that some provider declares, or the requirement spelled out. */
 export type Target =

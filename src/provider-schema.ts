@@ -1,5 +1,5 @@
 import type { infer as Inferred, ZodType, z } from 'zod'
-import { compilePattern } from './endpoint.ts'
+import { compilePattern, cookieName } from './endpoint.ts'
 import { AuthkeepError } from './errors.ts'
 import { nearestName } from './nearest.ts'
 import { checkProvider, isSecureUrl, type Provider } from './provider.ts'
@@ -168,6 +168,9 @@ function schemaOf(z: Zod) {
     service: text().exactOptional(),
     baseUrl: url().exactOptional(),
     models: list(text()).exactOptional(),
+    cookies: list(
+      z.string('must be a string').regex(cookieName, 'must be the name of a cookie, with a star only at its end'),
+    ).exactOptional(),
     headers: record(oneLine())
       .superRefine((headers, context) => {
         for (const name of Object.keys(headers).filter((each) => !headerName.test(each))) {

@@ -1,4 +1,4 @@
-import { compilePattern, type Endpoint } from './endpoint.ts'
+import { compilePattern, cookieName, type Endpoint } from './endpoint.ts'
 import { AuthkeepError } from './errors.ts'
 import { type Implications, missingScopes } from './scope.ts'
 
@@ -211,6 +211,9 @@ function* problemsOf(provider: Provider): Generator<string> {
   for (const [index, endpoint] of ((endpoints ?? []) as readonly (Partial<Endpoint> | null)[]).entries()) {
     const problem = typeof endpoint?.url === 'string' ? compilePattern(endpoint.url).problem : 'must be a string'
     if (problem !== undefined) yield `endpoints.${index}.url: ${problem}`
+    const cookies: unknown = endpoint?.cookies ?? []
+    const isNames = Array.isArray(cookies) && cookies.every((each) => typeof each === 'string' && cookieName.test(each))
+    if (!isNames) yield `endpoints.${index}.cookies: must be names of cookies, with a star only at their end`
     else if (endpoint !== null) yield* problemsOfBaseUrl(endpoint as Endpoint, `endpoints.${index}.baseUrl`)
   }
   for (const [name, value] of Object.entries(metadata ?? {})) {

@@ -125,6 +125,7 @@ describe('imports', () => {
       'oauth4webapi',
       'uqr',
       'undici',
+      'tough-cookie',
     ]
     const name = ({ specifier }: Import): string => specifier.split('/')[0] ?? ''
     expect(imports.filter((each) => each.kind === 'static' && heavy.includes(name(each))).map(say)).toEqual([])

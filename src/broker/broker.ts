@@ -23,6 +23,7 @@ import { type Candidate, choices, obtainableRoute, readCredential } from './cand
 import { carries } from './changes.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { type Decision, decide, type Moment, scopeMissing, stepUpRequired } from './decide.ts'
+import { EdgeCookies } from './edge-cookies.ts'
 import { Entries, type EntryInfo, type EnvironmentVariables } from './environment.ts'
 import type { Explanation, Judge } from './explain.ts'
 import type { Call, CallSource } from './fetch.ts'
@@ -148,6 +149,8 @@ export class TokenBroker {
   readonly #lineages = new Map<string, Lineage>()
   readonly #accounts: AccountMemory
   readonly #leeway: number
+  /** Kept for the endpoints that declare some; as long as the broker lives. */
+  readonly #cookies = new EdgeCookies()
   readonly #asker: Asker | undefined
   readonly #allowWider: boolean
   #isClosed = false
@@ -489,6 +492,7 @@ export class TokenBroker {
     return {
       getToken: (more) => abortable(getToken(more), signal),
       learn: (token, lesson) => this.#learn(token, method, lesson),
+      cookies: this.#cookies,
     }
   }
 

@@ -5,6 +5,7 @@ import { edgeOf } from '../grant/edge.ts'
 import { missingScopes } from '../scope.ts'
 import type { BrokeredToken } from './access-token.ts'
 import { beginningOf } from './beginning.ts'
+import type { EdgeCookies } from './edge-cookies.ts'
 import type { Learned } from './requirement.ts'
 
 /** What a call needs of the broker. */
@@ -13,6 +14,8 @@ export interface CallSource {
   getToken(options: { readonly rejected?: string; readonly needs?: Learned }): Promise<BrokeredToken>
   /** Remembers what the endpoint of a token turned out to need. */
   learn(token: BrokeredToken, lesson: Learned): Promise<void>
+  /** Those that endpoints declare; they go where the token goes. */
+  readonly cookies: EdgeCookies
 }
 
 /** A call as it was asked for, taken apart so that it can be made again. */
@@ -65,7 +68,7 @@ export async function brokeredFetch(source: CallSource, send: typeof fetch, call
   const tried = new Set<string>()
   let token = await source.getToken({})
   for (;;) {
-    const { response, url, isWithToken } = await follow(send, call, token)
+    const { response, url, isWithToken } = await follow(source.cookies, send, call, token)
     dpopNonces.keep(url, response.headers)
     if (!isWithToken || (response.status !== 401 && response.status !== 403)) return response
     const { status, headers } = response
@@ -142,9 +145,9 @@ const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 /**
  * Redirects as in the Fetch standard (HTTP-redirect fetch), followed here because `fetch` would take only the
  * Authorization header off on the way to another origin: the token goes, the proof for it and the headers that its
- * endpoint declares go with it, and none of them comes back.
+ * endpoint declares go with it, as do cookies that are kept, and none of them comes back.
  */
-async function follow(send: typeof fetch, call: Call, token: BrokeredToken): Promise<Followed> {
+async function follow(cookies: EdgeCookies, send: typeof fetch, call: Call, token: BrokeredToken): Promise<Followed> {
   let { url, method } = call
   const headers = new Headers(call.headers)
   let body = true
@@ -154,8 +157,10 @@ async function follow(send: typeof fetch, call: Call, token: BrokeredToken): Pro
     if (isWithToken) {
       const carried = await token.headers({ method, url })
       for (const [name, value] of Object.entries(carried)) sent.set(name, value)
+      await cookies.attach(token.provider, url, sent)
     }
     const response = await send(call.build({ url, method, headers: sent, body }))
+    if (isWithToken) await cookies.keep(token.provider, url, response.headers)
     const location = redirects.has(response.status) ? response.headers.get('location') : null
     if (location === null || call.redirect === 'manual') {
       if (hops > 0) Object.defineProperty(response, 'redirected', { value: true })

@@ -3,6 +3,11 @@ import type { Product } from './options.ts'
 
 const issuer = 'https://auth.openai.com'
 const scopes = ['openid', 'profile', 'email', 'offline_access', 'api.connectors.read', 'api.connectors.invoke']
+/** What Cloudflare sets for itself; none of them is a session of ChatGPT. */
+const cloudflareCookies = [
+  ...['__cf_bm', '__cflb', '__cfruid', '__cfseq', '__cfwaitingroom', '_cfuvid'],
+  ...['cf_clearance', 'cf_ob_info', 'cf_use_ob', 'cf_chl_*'],
+]
 const claims = 'claims/https:~1~1api.openai.com~1auth'
 
 /**
@@ -44,6 +49,7 @@ export const openaiCodex = ({ product = 'authkeep' }: Product = {}): Provider =>
         'X-OpenAI-Fedramp': `{${claims}/chatgpt_account_is_fedramp=true}`,
         originator: product,
       },
+      cookies: cloudflareCookies,
     },
     {
       url: 'https://api.openai.com/v1/responses',
