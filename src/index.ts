@@ -44,7 +44,12 @@ export { type ApiKeyOptions, apiKeyFlow } from './grant/api-key.ts'
 export { type Challenge, type Refusal, readChallenges } from './grant/challenge.ts'
 export { type ClientCredentialsOptions, clientCredentialsFlow } from './grant/client-credentials.ts'
 export { type DeviceCode, type DeviceOptions, deviceFlow } from './grant/device-code.ts'
-export { type DiscoverProviderOptions, discoverProvider } from './grant/discover-provider.ts'
+export {
+  type DiscoverIssuerOptions,
+  type DiscoverProviderOptions,
+  discoverIssuer,
+  discoverProvider,
+} from './grant/discover-provider.ts'
 export type { DpopKey } from './grant/dpop.ts'
 export type { GrantAnswer, GrantFlow, GrantRequest, TokenAnswer } from './grant/flow.ts'
 export { type LoopbackOptions, loopbackFlow } from './grant/loopback.ts'

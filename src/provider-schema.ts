@@ -34,6 +34,12 @@ export async function parseProvider(data: unknown, source = 'a provider'): Promi
   return parsed.data satisfies Agreed
 }
 
+/** The JSON Schema (draft 2020-12) of a provider file, for editors. Rules that it cannot say, `parseProvider` checks. */
+export async function providerJsonSchema(): Promise<object> {
+  const { z } = await import('zod')
+  return { title: 'A provider of authkeep', ...z.toJSONSchema(schemaOf(z).schema, { io: 'input' }) }
+}
+
 function didYouMean(word: string, names: readonly string[]): string {
   const nearest = nearestName(word, names)
   return nearest === undefined ? ` (known: ${names.join(', ')})` : `, did you mean ${nearest}?`

@@ -506,17 +506,21 @@ export class TokenBroker {
   }
 
   /** An error that no login mends, together with what would work instead; not by endpoints that were tried. */
-  async #informed(error: unknown, routes: readonly Route[], tried?: ReadonlySet<string>): Promise<unknown> {
+  async #informed(error: unknown, routes: readonly Route[], tried: ReadonlySet<string> = new Set()): Promise<unknown> {
+    const isTried = ({ declared }: Route): boolean => tried.has(declared?.url ?? '')
     if (isAuthkeepError(error, 'scope_missing') && !error.detail.obtainable) {
-      return new AuthkeepError('scope_missing', { ...error.detail, alternatives: await this.#insteadOf(routes, tried) })
+      return new AuthkeepError('scope_missing', { ...error.detail, alternatives: await this.#instead(routes, isTried) })
     }
     if (!isAuthkeepError(error, 'edge_challenge')) return error
-    return new AuthkeepError('edge_challenge', { ...error.detail, alternatives: await this.#insteadOf(routes, tried) })
+    // Where the edge is in front of the authorization server, no other login there gets past it either.
+    const isBehind = ({ provider }: Route): boolean => new URL(provider.issuer).host === error.detail.host
+    const alternatives = await this.#instead(routes, (route) => isTried(route) || isBehind(route))
+    return new AuthkeepError('edge_challenge', { ...error.detail, alternatives })
   }
 
-  async #insteadOf(routes: readonly Route[], tried: ReadonlySet<string> = new Set()): Promise<readonly string[]> {
+  async #instead(routes: readonly Route[], isOut: (route: Route) => boolean): Promise<readonly string[]> {
     const { alternativesAmong, routesAround } = await import('./alternatives.ts')
-    const around = routesAround(routes, this.#providers).filter(({ declared }) => !tried.has(declared?.url ?? ''))
+    const around = routesAround(routes, this.#providers).filter((route) => !isOut(route))
     const infos = await this.#infosFor(around)
     const found = await alternativesAmong(around, infos, this.#entries, this.#judgeWith({}))
     return found.map(({ text }) => text)

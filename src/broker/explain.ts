@@ -79,7 +79,12 @@ export async function explainRoutes(target: string, scene: Scene): Promise<Expla
   const outcome = await outcomeOf(scene, infos)
   const common = { target, ...outcome, routes: explained, candidates }
   if (outcome.error === undefined) return { ...common, alternatives: [] }
-  return { ...common, alternatives: await alternativesAmong(scene.around, infos, entries, judge) }
+  const alternatives = await alternativesAmong(scene.around, infos, entries, judge)
+  // The login that the error asks for is no alternative to it.
+  const { provider } = outcome.error.detail as { readonly provider?: string }
+  const isAskedFor = ({ isReady, ...one }: Alternative): boolean =>
+    !isReady && one.provider === provider && one.endpoint === outcome.requirement?.endpoint
+  return { ...common, alternatives: alternatives.filter((one) => !isAskedFor(one)) }
 }
 
 /** The first candidate that serves, or why the first one does not. */

@@ -85,6 +85,10 @@ async function outcomeOf(served: Served, call: Call, source: ServiceSource): Pro
     // A success is handed on as it comes, unread, unless it is a page in place of an answer.
     const isPage = /^\s*text\/html\b/i.test(response.headers.get('content-type') ?? '')
     const { host } = new URL(call.url)
+    // Who is somewhere else, where a redirect led without the token, has nothing to say about it.
+    if (!served.token.isFor(new URL(response.url === '' ? call.url : response.url))) {
+      return { response, verdict: conclude({ code: 'unknown', host }) }
+    }
     const isPlain = response.ok && !isPage
     return { response, verdict: isPlain ? conclude({ code: 'ok', host }) : await diagnose(response, context) }
   } catch (error) {

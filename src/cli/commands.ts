@@ -172,10 +172,20 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'providers add',
-    about: 'Check a provider file and add it',
+    about: 'Add a provider: a file, or a server by its URL',
     takes: ['file'],
-    options: { replace: { type: 'boolean', about: 'replace another provider of the same id' } },
-    examples: ['authkeep providers add acme.json', 'authkeep providers add acme.json --replace'],
+    options: {
+      replace: { type: 'boolean', about: 'replace another provider of the same id' },
+      endpoint: { type: 'string', multiple: true, value: 'url', about: 'where tokens of the issuer at the URL may go' },
+      id: { type: 'string', value: 'name', about: 'what to call the server at the URL' },
+      'client-id': { type: 'string', value: 'id', about: 'your client there; else one is registered' },
+    },
+    examples: [
+      'authkeep providers add acme.json',
+      'authkeep providers add acme.json --replace',
+      "authkeep providers add https://login.acme.example --endpoint 'https://api.acme.example/*'",
+      'authkeep providers add https://mcp.acme.example/mcp',
+    ],
     load: async () => (await import('./providers-add.ts')).providersAdd,
   },
   {
@@ -222,8 +232,8 @@ export const commands: readonly Command[] = [
     name: 'schema',
     about: 'Print the JSON Schema of what --json prints',
     takes: [],
-    options: {},
-    examples: ['authkeep schema'],
+    options: { 'provider-file': { type: 'boolean', about: 'that of a provider file instead' } },
+    examples: ['authkeep schema', 'authkeep schema --provider-file > provider.schema.json'],
     load: async () => (await import('./schema.ts')).schema,
   },
 ]

@@ -21,7 +21,8 @@ export async function explain(context: Context): Promise<Result> {
 function lines(explanation: Explanation, next: string | undefined): readonly string[] {
   const { target, requirement, routes, candidates, verdict, reason, alternatives, error } = explanation
   // Where nobody can log in for what is missing, the alternatives are what is next.
-  const isHopeless = alternatives.length > 0 && error?.code === 'scope_missing'
+  const isHopeless =
+    alternatives.length > 0 && (error?.detail as { obtainable?: boolean } | undefined)?.obtainable === false
   return [
     target,
     ...titled('needs', [...routes.map(needs), ...more(requirement)]),

@@ -1,11 +1,12 @@
 import type { ZodType, z } from 'zod'
+import { providerJsonSchema } from '../provider-schema.ts'
 import type { Context, Result } from './context.ts'
 
 type Zod = typeof z
 
-/** `authkeep schema`: what `--json` prints, as one JSON Schema with a definition per command. */
-export async function schema(_context: Context): Promise<Result> {
-  const document = await outputSchema()
+/** `authkeep schema`: what `--json` prints, as one JSON Schema with a definition per command; or that of a provider file. */
+export async function schema({ options }: Context): Promise<Result> {
+  const document = options['provider-file'] === true ? await providerJsonSchema() : await outputSchema()
   return { text: `${JSON.stringify(document, null, 2)}\n`, json: document }
 }
 
@@ -171,6 +172,6 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
     }),
     restore: z.union([z.looseObject({ backups: z.array(backup) }), z.looseObject({ restored: text, report })]),
     completion: z.looseObject({ shell: text, script: text }),
-    schema: z.looseObject({ $defs: z.looseObject({}) }),
+    schema: z.looseObject({ $schema: text }),
   }
 }

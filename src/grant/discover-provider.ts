@@ -59,6 +59,41 @@ export async function discoverProvider(url: string | URL, options: DiscoverProvi
   return { ...provider, client: await clientAt(draft, metadata, options, web) }
 }
 
+export interface DiscoverIssuerOptions
+  extends Pick<DiscoverProviderOptions, 'client' | 'registration' | 'redirect' | 'fetch' | 'signal'> {
+  /** Our name for it; default: its host. */
+  readonly id?: string
+  /** Where its tokens may go. An issuer does not say that. */
+  readonly endpoints: readonly Endpoint[]
+  /** Asked for at a login; default: `offline_access`, where the server has it, and what the endpoints need. */
+  readonly scopes?: readonly string[]
+}
+
+/**
+ * The provider of an authorization server, by its issuer and nothing else: reads its metadata (RFC 8414, OpenID Connect
+ * Discovery) and becomes a client there as `discoverProvider` does.
+ *
+ * @param issuer exactly as the server spells it
+ * @throws AuthkeepError as `discoverProvider`; `provider_invalid` also for an endpoint that cannot be one
+ */
+export async function discoverIssuer(issuer: string, options: DiscoverIssuerOptions): Promise<Provider> {
+  const { endpoints, redirect, scopes } = options
+  const web = { fetch: options.fetch ?? fetch, signal: options.signal }
+  const kept = redirect === undefined ? {} : { redirect }
+  const draft: Draft = { id: options.id ?? new URL(issuer).host.replaceAll(':', '-'), issuer, endpoints, ...kept }
+  checkProvider({ ...draft, client: { id: draft.id } }, `a provider of ${issuer}`)
+  const metadata = await discover({ ...draft, client: { id: draft.id } }, web)
+  checkPkce(draft.id, metadata)
+  const offline = names(metadata, 'scopes_supported', 'offline_access') ? ['offline_access'] : []
+  const wanted = scopes ?? unionScopes(offline, ...endpoints.map((endpoint) => endpoint.scopes ?? []))
+  return {
+    ...draft,
+    client: await clientAt(draft, metadata, options, web),
+    ...(wanted.length === 0 ? {} : { scopes: wanted }),
+    ...(wanted.includes('offline_access') ? { authorization: { prompt: 'consent' } } : {}),
+  }
+}
+
 type Redirect = NonNullable<Provider['redirect']>
 
 interface Web {
@@ -122,7 +157,7 @@ function checkPkce(provider: string, metadata: AuthorizationServerMetadata): voi
 async function clientAt(
   { id, client: known, redirect }: Draft,
   metadata: AuthorizationServerMetadata,
-  options: DiscoverProviderOptions,
+  options: Pick<DiscoverProviderOptions, 'client' | 'registration'>,
   web: Web,
 ): Promise<ProviderClient> {
   const client = options.client ?? known

@@ -229,6 +229,16 @@ describe('an account at its limit', () => {
     expect(api?.seen).toHaveLength(1)
   })
 
+  test('is not at one because of what a stranger says, to whom a redirect led without the token', async () => {
+    place(chat).answer = (_, response) =>
+      response.writeHead(307, { location: `${place(issuer).origin}/elsewhere` }).end()
+    place(issuer).answer = usedUp(Date.now() + 60_000)
+    const { broker } = await scene([login(), key()])
+    await expect(call(broker)).resolves.toMatchObject({ status: 429 })
+    expect([chat?.seen, issuer?.seen, api?.seen]).toEqual([['at'], ['none'], []])
+    expect((await broker.accounts('signin')).resting.size).toBe(0)
+  })
+
   test('is tried again after a new login, and with another key', async () => {
     const now = Date.now()
     place(api).answer = usedUp(now + 60_000)

@@ -54,6 +54,7 @@ const others: readonly (readonly [RegExp, number])[] = [
   [/^authkeep login .*--flow (browser|paste)/, 1],
   [/^authkeep login .*--flow client-credentials/, 75],
   [/^authkeep restore 2026/, 1],
+  [/^authkeep providers add https:/, 75],
   [/^authkeep doctor/, 1],
   [/^authkeep providers add acme\.json/, 1],
 ]

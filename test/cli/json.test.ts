@@ -6,6 +6,7 @@ import { adviseOn } from '../../src/cli/advice.ts'
 import { commands } from '../../src/cli/commands.ts'
 import { outputSchema, outputs } from '../../src/cli/schema.ts'
 import { AuthkeepError, type ErrorCode, type ErrorDetails } from '../../src/errors.ts'
+import { providerJsonSchema } from '../../src/provider-schema.ts'
 import { ended, start } from './built.ts'
 import { type Desk, openDesk } from './desk.ts'
 
@@ -13,6 +14,11 @@ describe('the published schema', () => {
   it('is docs/schemas/authkeep.json: what authkeep schema prints', async () => {
     const published = await readFile(new URL('../../docs/schemas/authkeep.json', import.meta.url), 'utf8')
     expect(JSON.parse(published)).toEqual(JSON.parse(JSON.stringify(await outputSchema())))
+  })
+
+  it('of a provider file is docs/schemas/provider.json', async () => {
+    const published = await readFile(new URL('../../docs/schemas/provider.json', import.meta.url), 'utf8')
+    expect(JSON.parse(published)).toEqual(JSON.parse(JSON.stringify(await providerJsonSchema())))
   })
 
   it('has a definition for every command', () => {

@@ -414,7 +414,7 @@ describe('authkeep explain', () => {
     await store(entry('default'))
     const run = await authkeep('explain', 'https://api.example/upload')
     expect(run).toMatchObject({ code: 0, stderr: '' })
-    expect(run.stdout).toContain('needs    oauth or token with files:write')
+    expect(run.stdout).toContain('needs    oauth or token of acme with files:write')
     expect(run.stdout).toContain('granted files:read')
     expect(run.stdout).toContain('verdict  authorize: ')
     expect(run.stdout).toContain('authkeep login acme --scope files:write')
