@@ -1,4 +1,5 @@
 import { baseUrlOf, type CredentialKind } from '../endpoint.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { commandLine, loginCommand } from '../login-command.ts'
 import { isObtainable, type Provider } from '../provider.ts'
 import { candidatesFor, readCredential, scopesToName } from './candidates.ts'
@@ -81,3 +82,35 @@ function commandFor({ provider, requirement, account }: Route): string {
 }
 
 const nounOf = (kind: CredentialKind): string => ({ oauth: 'login', api_key: 'API key', token: 'token' })[kind]
+
+/** An error that no login mends. */
+export type Helpless = AuthkeepError<'scope_missing'> | AuthkeepError<'edge_challenge'>
+
+interface Surroundings {
+  /** Those to what was wanted. */
+  readonly routes: readonly Route[]
+  /** Endpoints that a request was sent to, in vain. */
+  readonly tried: ReadonlySet<string> | undefined
+  readonly providers: readonly Provider[]
+  readonly entries: Entries
+  readonly judge: Judge
+  readonly infosFor: (routes: readonly Route[]) => Promise<readonly EntryInfo[]>
+}
+
+/** The error together with what would work instead. */
+export async function informed(
+  error: Helpless,
+  { routes, tried, providers, entries, judge, infosFor }: Surroundings,
+): Promise<Helpless> {
+  const host = isAuthkeepError(error, 'edge_challenge') ? error.detail.host : undefined
+  const around = routesAround(routes, providers).filter(
+    ({ declared, provider }) =>
+      tried?.has(declared?.url ?? '') !== true &&
+      // Where the edge is in front of the authorization server, no other login there gets past it either.
+      new URL(provider.issuer).host !== host,
+  )
+  const found = await alternativesAmong(around, await infosFor(around), entries, judge)
+  const alternatives = found.map(({ text }) => text)
+  if (isAuthkeepError(error, 'edge_challenge')) return new AuthkeepError(error.code, { ...error.detail, alternatives })
+  return new AuthkeepError(error.code, { ...error.detail, alternatives })
+}

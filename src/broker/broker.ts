@@ -17,6 +17,7 @@ import { missingScopes } from '../scope.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
 import { type AccessToken, BrokeredToken } from './access-token.ts'
 import { AccountMemory } from './accounts.ts'
+import type { Helpless } from './alternatives.ts'
 import { Asker, type AuthorizeHandler } from './ask.ts'
 import { TokenCache } from './cache.ts'
 import { type Candidate, choices, obtainableRoute, readCredential } from './candidates.ts'
@@ -39,6 +40,7 @@ import type { RouteSource, ServiceRoute, ServiceTarget } from './route.ts'
 import { offsetFor } from './skew.ts'
 import { findProvider, type Route, routesTo } from './target.ts'
 import type { Usable } from './token-index.ts'
+import { Turns } from './turns.ts'
 import type { Validation } from './validate.ts'
 
 export interface TokenSource {
@@ -121,12 +123,6 @@ interface Flight {
   readonly startedAt: number
 }
 
-/** The work that waits for one credential. */
-interface Lineage {
-  tail: Promise<unknown>
-  readonly flights: Map<string, Promise<unknown>>
-}
-
 /**
  * Hands every caller the right token for the endpoint it is about to call: from the store while one lives, by a single
  * refresh when none does, and otherwise with an error that says what is missing and what to do. It never opens a browser.
@@ -145,8 +141,7 @@ export class TokenBroker {
   #refresher: Promise<Refresher> | undefined
   readonly #cache: TokenCache
   readonly #watch: Disposable
-  /** Per credential: one spender at a time, and requests that want the same share one place in its queue. */
-  readonly #lineages = new Map<string, Lineage>()
+  readonly #turns = new Turns()
   readonly #accounts: AccountMemory
   readonly #leeway: number
   /** Kept for the endpoints that declare some; as long as the broker lives. */
@@ -384,14 +379,14 @@ export class TokenBroker {
   async revoke(key: CredentialKey): Promise<{ revoked: boolean; reason?: string }> {
     this.#assertOpen()
     const provider = findProvider(key.provider, this.#providers)
-    return this.#inTurn(key, 'revoke', () => this.#revoke(key, provider))
+    return this.#turns.take(key, 'revoke', () => this.#revoke(key, provider))
   }
 
   /** Lets refreshes that have been sent finish and be saved. Does not close the store. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#watch[Symbol.dispose]()
-    await Promise.allSettled([...this.#lineages.values()].map(({ tail }) => tail))
+    await this.#turns.settled()
     await (await this.#refresher)?.close()
   }
 
@@ -506,24 +501,11 @@ export class TokenBroker {
   }
 
   /** An error that no login mends, together with what would work instead; not by endpoints that were tried. */
-  async #informed(error: unknown, routes: readonly Route[], tried: ReadonlySet<string> = new Set()): Promise<unknown> {
-    const isTried = ({ declared }: Route): boolean => tried.has(declared?.url ?? '')
-    if (isAuthkeepError(error, 'scope_missing') && !error.detail.obtainable) {
-      return new AuthkeepError('scope_missing', { ...error.detail, alternatives: await this.#instead(routes, isTried) })
-    }
-    if (!isAuthkeepError(error, 'edge_challenge')) return error
-    // Where the edge is in front of the authorization server, no other login there gets past it either.
-    const isBehind = ({ provider }: Route): boolean => new URL(provider.issuer).host === error.detail.host
-    const alternatives = await this.#instead(routes, (route) => isTried(route) || isBehind(route))
-    return new AuthkeepError('edge_challenge', { ...error.detail, alternatives })
-  }
-
-  async #instead(routes: readonly Route[], isOut: (route: Route) => boolean): Promise<readonly string[]> {
-    const { alternativesAmong, routesAround } = await import('./alternatives.ts')
-    const around = routesAround(routes, this.#providers).filter((route) => !isOut(route))
-    const infos = await this.#infosFor(around)
-    const found = await alternativesAmong(around, infos, this.#entries, this.#judgeWith({}))
-    return found.map(({ text }) => text)
+  async #informed(error: unknown, routes: readonly Route[], tried?: ReadonlySet<string>): Promise<unknown> {
+    if (!isHelpless(error)) return error
+    const { informed } = await import('./alternatives.ts')
+    const [providers, entries, judge] = [this.#providers, this.#entries, this.#judgeWith({})]
+    return informed(error, { routes, tried, providers, entries, judge, infosFor: (all) => this.#infosFor(all) })
   }
 
   /** What `getToken` would decide, for those who only look. */
@@ -586,32 +568,12 @@ export class TokenBroker {
   }
 
   #enqueue(flight: Flight): Promise<BrokeredToken> {
-    return this.#inTurn(flight.key, flightName(flight), () => this.#serve(flight))
-  }
-
-  /**
-   * Requests of one credential go one after the other, whatever scopes and resources they want: they would spend the
-   * same refresh token. Requests that want the same thing share one place.
-   */
-  #inTurn<T>(key: CredentialKey, name: string, work: () => Promise<T>): Promise<T> {
-    const lineage: Lineage = this.#lineages.get(keyName(key)) ?? { tail: Promise.resolve(), flights: new Map() }
-    this.#lineages.set(keyName(key), lineage)
-    const underWay = lineage.flights.get(name)
-    if (underWay !== undefined) return underWay as Promise<T>
-    const answer = lineage.tail.then(work)
-    lineage.flights.set(name, answer)
-    lineage.tail = answer
-      .catch(() => undefined)
-      .finally(() => {
-        lineage.flights.delete(name)
-        if (lineage.flights.size === 0) this.#lineages.delete(keyName(key))
-      })
-    return answer
+    return this.#turns.take(flight.key, flightName(flight), () => this.#serve(flight))
   }
 
   /** Whoever asked has a token that lives, so nobody hears of a failure, and no timer keeps the process for it. */
   #renewSoon(flight: Flight): void {
-    const renewal = this.#inTurn(flight.key, `renew ${flightName(flight)}`, () => this.#renew(flight))
+    const renewal = this.#turns.take(flight.key, `renew ${flightName(flight)}`, () => this.#renew(flight))
     renewal.catch(() => undefined)
   }
 
@@ -784,6 +746,13 @@ function isBeingTried(credential: Credential, error: AuthkeepError): boolean {
 function kept(target: Target): Target {
   if (target instanceof URL) return target.href
   return typeof target === 'string' ? target : { ...target }
+}
+
+/** Whether a login would not help, so that something else has to be named. */
+function isHelpless(error: unknown): error is Helpless {
+  return (
+    isAuthkeepError(error, 'edge_challenge') || (isAuthkeepError(error, 'scope_missing') && !error.detail.obtainable)
+  )
 }
 
 /** A target for people: never the query of a URL, or the password in it. */
