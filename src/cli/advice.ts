@@ -50,14 +50,20 @@ export function adviseOn(error: unknown, situation: Situation): Advice {
   }
   if (error instanceof PersonNeeded) {
     const message = `A person has to log in, and ${error.message}.${untouched}`
-    const without = ['--api-key-stdin', '--flow client-credentials'].map((way) => `${again} ${way}`).join(' or ')
-    const next = `In a terminal: ${again.replace(' --non-interactive', '')}; without a person: ${without}`
+    const bare = withoutFlow(situation.typed)
+    const without = [['--api-key-stdin'], ['--flow', 'client-credentials']].map((way) => commandLine([...bare, ...way]))
+    const next = `In a terminal: ${again.replace(' --non-interactive', '')}; without a person: ${without.join(' or ')}`
     return { exitCode: 4, code: 'person_needed', remedy: 'authorize', message, detail: {}, next }
   }
   // The message of an error that is not ours may quote anything, a token included: its class has to do.
   const name = error instanceof Error ? error.name : typeof error
   const message = `Something unexpected happened (${name}).`
   return { ...shared, code: 'unexpected', message, next: 'This is a bug in authkeep; please report what you did.' }
+}
+
+/** A command line without the way to log in that it asks for, so that another can be named. */
+function withoutFlow(typed: readonly string[]): readonly string[] {
+  return typed.filter((word, index) => !/^--flow(=|$)/.test(word) && typed[index - 1] !== '--flow')
 }
 
 /** A command line with more options: what follows `--` is another program's. */

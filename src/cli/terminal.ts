@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs'
+import type { Interface } from 'node:readline/promises'
 import { addAbortSignal } from 'node:stream'
 import { text as readAll } from 'node:stream/consumers'
-import { Cancelled, type Context, UsageError } from './context.ts'
+import { abortable } from '../abort.ts'
+import { Cancelled, type Context, PersonNeeded, UsageError } from './context.ts'
 
 /** Docker and Podman each leave a mark; `container` is set by systemd and others. */
 export function isContainer(env: Context['env']): boolean {
@@ -25,9 +27,20 @@ export async function readSecret(context: Context, name: string): Promise<string
   return secret
 }
 
-/** One line as it is typed, echoed; rejects when the person cancels, by Ctrl-C or by Ctrl-D. */
+/**
+ * One line as it is typed, echoed; rejects when the person cancels, by Ctrl-C or by Ctrl-D. Where stdin is no terminal,
+ * the next line of it.
+ *
+ * @throws PersonNeeded where stdin has no more lines
+ */
 export async function readLine(signal: AbortSignal, question: string): Promise<string> {
   const { createInterface } = await import('node:readline/promises')
+  if (!process.stdin.isTTY) {
+    process.stderr.write(`${question}\n`)
+    // One reader for all questions: another would neither see what this one has read ahead nor that stdin has ended.
+    piped ??= linesOf(createInterface({ input: process.stdin }))
+    return piped(signal)
+  }
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   // The line editor takes Ctrl-C for itself.
   lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'))
@@ -43,6 +56,23 @@ export async function readLine(signal: AbortSignal, question: string): Promise<s
   } finally {
     isOver = true
     lines.close()
+  }
+}
+
+let piped: ((signal: AbortSignal) => Promise<string>) | undefined
+
+/** Reads only while a line is awaited: what may still come on stdin keeps no process alive. */
+function linesOf(lines: Interface): (signal: AbortSignal) => Promise<string> {
+  const iterator = lines[Symbol.asyncIterator]()
+  return async (signal) => {
+    process.stdin.resume()
+    try {
+      const next: IteratorResult<string, unknown> = await abortable(iterator.next(), signal)
+      if (next.done === true) throw new PersonNeeded('stdin has ended')
+      return next.value
+    } finally {
+      process.stdin.pause()
+    }
   }
 }
 
