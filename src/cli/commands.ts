@@ -233,7 +233,7 @@ export const commands: readonly Command[] = [
     about: 'Print the JSON Schema of what --json prints',
     takes: [],
     options: { 'provider-file': { type: 'boolean', about: 'that of a provider file instead' } },
-    examples: ['authkeep schema', 'authkeep schema --provider-file > provider.schema.json'],
+    examples: ['authkeep schema', 'authkeep schema --provider-file'],
     load: async () => (await import('./schema.ts')).schema,
   },
 ]
