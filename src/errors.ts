@@ -18,6 +18,7 @@ export interface ErrorDetails {
       | 'refused'
       | 'resource_not_granted'
       | 'registration_changed'
+      | 'no_id_token'
       | 'denied'
       | 'timed_out'
       | 'answer_lost'
@@ -59,7 +60,11 @@ export interface ErrorDetails {
   flow_unavailable: { provider: string; account: string; unavailable: string; alternatives: readonly string[] }
   step_up_required: { provider: string; account: string; acrValues?: readonly string[]; maxAge?: number }
   /** `reason`: why a login cannot take the place of the one that is stored under that name. */
-  account_ambiguous: { provider: string; accounts: readonly string[]; reason?: 'other_person' | 'other_kind' }
+  account_ambiguous: {
+    provider: string
+    accounts: readonly string[]
+    reason?: 'other_person' | 'other_kind' | 'other_key'
+  }
   /** A limit of the account's own has been reached; until then (Unix milliseconds) it is not tried. */
   account_resting: { provider: string; account: string; reason: string; until: number }
   provider_unknown: { asked: string; nearest?: string }
@@ -79,6 +84,15 @@ export interface ErrorDetails {
     proxy?: string
   }
   server_rejected: { provider: string; status: number | null; error: string; description?: string }
+  /** The server gives this login no API key. `keyFor`: the provider that it would have been for. */
+  not_entitled: {
+    provider: string
+    account: string
+    keyFor: string
+    status: number
+    error: string
+    description?: string
+  }
   response_invalid: { provider: string; status: number | null; what: string }
   edge_challenge: { host: string; vendor: string; ray?: string; alternatives: readonly string[] }
   store_busy: { path: string; owner?: string }
@@ -111,6 +125,7 @@ const remedies: { readonly [C in ErrorCode]: Remedy } = {
   redirect_unavailable: 'fix',
   server_unavailable: 'retry',
   server_rejected: 'fix',
+  not_entitled: 'fix',
   response_invalid: 'fix',
   edge_challenge: 'fix',
   store_busy: 'retry',
@@ -139,6 +154,7 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   refused: 'the API has refused the credential',
   resource_not_granted: 'the login did not include this resource',
   registration_changed: 'the stored one belongs to another issuer or client',
+  no_id_token: 'it has no ID token that is still valid, and a refresh brings none',
   denied: 'the request was denied, by the person or by the server',
   timed_out: 'nobody finished the login in time',
   answer_lost: 'it was finished, and the answer to it was lost on the way',
@@ -170,6 +186,8 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   account_ambiguous: (d) => {
     const [name = ''] = d.accounts
     if (d.reason === 'other_kind') return `The ${d.provider} login "${name}" is a credential of another kind.`
+    if (d.reason === 'other_key')
+      return `An API key of ${d.provider} is stored as "${name}" already, and is not replaced.`
     if (d.reason === 'other_person')
       return `The ${d.provider} login "${name}" is another person's than this one, or the server does not say whose this one is.`
     return `Several ${d.provider} accounts could be meant: ${d.accounts.join(', ')}.`
@@ -186,6 +204,8 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
     `The authorization server of ${d.provider} did not answer${d.status === undefined ? '' : ` usefully (HTTP ${d.status})`}: ${unreachedBecause(d)}.`,
   server_rejected: (d) =>
     `The authorization server of ${d.provider} refused: ${d.error}${d.description === undefined ? '' : ` (${d.description})`}.`,
+  not_entitled: (d) =>
+    `${d.provider} gives the login "${d.account}" no API key of ${d.keyFor}: ${d.error}${inBrackets(d.description)}. Many accounts are not entitled to one; an API key that is typed in works as well.`,
   response_invalid: (d) => `The answer from ${d.provider} cannot be trusted: ${d.what}.`,
   edge_challenge: (d) => `${d.vendor} in front of ${d.host} asks for a browser check.`,
   store_busy: (d) => `Another process is holding ${d.path}${d.owner === undefined ? '' : ` (${d.owner})`}.`,

@@ -74,6 +74,7 @@ export type {
   AuthorizationServerMetadata,
   DeviceLogin,
   DeviceLoginMember,
+  KeyExchange,
   KeyLogin,
   Narrowing,
   PrivateJwk,

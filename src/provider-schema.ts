@@ -61,6 +61,15 @@ const ownParameters: ReadonlySet<string> = new Set([
   'state',
 ])
 
+/** What an exchange for an API key sends itself. */
+const exchangeParameters: ReadonlySet<string> = new Set([
+  'client_id',
+  'client_secret',
+  'grant_type',
+  'subject_token',
+  'subject_token_type',
+])
+
 // Inferred on purpose: the assertion below proves that what is inferred is `Provider`.
 function schemaOf(z: Zod) {
   const text = (rule = 'must be a non-empty string') => z.string(rule).min(1, rule)
@@ -211,6 +220,17 @@ function schemaOf(z: Zod) {
       context.addIssue({ code: 'custom', path: [name], message: 'is set by the login itself' })
     }
   })
+  const apiKeyExchange = {
+    provider: z.string('must be the id of a provider').regex(/^[^:\s]+$/, 'must be the id of a provider'),
+    subject: oneOf('id_token', 'access_token').exactOptional(),
+    parameters: record(z.string('must be a string'))
+      .superRefine((parameters, context) => {
+        for (const name of Object.keys(parameters).filter((each) => exchangeParameters.has(each))) {
+          context.addIssue({ code: 'custom', path: [name], message: 'is set by the exchange itself' })
+        }
+      })
+      .exactOptional(),
+  }
   const provider = {
     id: z.string('must be a word without a colon').regex(/^[^:\s]+$/, 'must be a word without a colon'),
     issuer: url(),
@@ -229,6 +249,7 @@ function schemaOf(z: Zod) {
     redirect: z.strictObject(redirect, named('must be an object')).exactOptional(),
     authorization: authorization.exactOptional(),
     keyLogin: z.strictObject(keyLogin, named('must be an object')).exactOptional(),
+    apiKeyExchange: z.strictObject(apiKeyExchange, named('must be an object')).exactOptional(),
     deviceLogin: z.strictObject(deviceLogin, named('must be an object')).exactOptional(),
     endpoints: list(z.strictObject(endpoint, named('must be an object'))).exactOptional(),
     refresh: z.strictObject(refresh, named('must be an object')).exactOptional(),
@@ -252,7 +273,7 @@ function schemaOf(z: Zod) {
     shapes: {
       ...{ '': provider, client, redirect, refresh, revocation, endpoints: endpoint },
       ...{ keyLogin, 'keyLogin.members': keyMembers },
-      ...{ deviceLogin, 'deviceLogin.members': deviceMembers },
+      ...{ deviceLogin, 'deviceLogin.members': deviceMembers, apiKeyExchange },
     },
     schema: z.strictObject(provider, named('must be an object')),
   }

@@ -102,6 +102,19 @@ export interface KeyLogin {
 }
 
 /**
+ * An exchange of a token of a login for an API key, at the token endpoint (RFC 8693). Best effort: many a server gives
+ * one to some of its accounts only.
+ */
+export interface KeyExchange {
+  /** The id of the provider that the key is for. */
+  readonly provider: string
+  /** Which token is shown; default `id_token`. */
+  readonly subject?: 'id_token' | 'access_token'
+  /** What the server wants besides the grant type, the client id and the subject token with its type. */
+  readonly parameters?: Readonly<Record<string, string>>
+}
+
+/**
  * An authorization server, our registration there, its endpoints and its quirks: data only. A difference between
  * servers is a documented member whose default is what the RFC says. Most users load one with `loadProvider(file)`.
  */
@@ -129,6 +142,8 @@ export interface Provider {
   readonly authorization?: Readonly<Record<string, string>>
   /** Where a login brings an API key. */
   readonly keyLogin?: KeyLogin
+  /** Where a login can be exchanged for an API key of another provider. */
+  readonly apiKeyExchange?: KeyExchange
   /** Where the device login of the server is not the one of RFC 8628. */
   readonly deviceLogin?: DeviceLogin
   readonly endpoints?: readonly Endpoint[]

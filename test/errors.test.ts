@@ -34,6 +34,7 @@ const samples: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   redirect_unavailable: { provider: 'acme', ports: [1455], errno: 'EADDRINUSE' },
   server_unavailable: { provider: 'acme', status: 503, cause: 'HTTP 503', sent: true },
   server_rejected: { provider: 'acme', status: 400, error: 'invalid_client', description: 'no such client' },
+  not_entitled: { provider: 'signin', account: 'work', keyFor: 'acme', status: 401, error: 'no_organization' },
   response_invalid: { provider: 'acme', status: 200, what: 'no access_token' },
   edge_challenge: { host: 'as.example', vendor: 'Cloudflare', alternatives: [] },
   store_busy: { path: '/home/u/auth.json', owner: 'pid 7' },

@@ -33,6 +33,7 @@ const complete: Provider = {
   refresh: { encoding: 'json', rotation: { graceMs: 30_000 }, narrowing: 'honoured' },
   optionalScopes: ['files:read'],
   implies: { 'files:write': ['files:read'] },
+  apiKeyExchange: { provider: 'keys', subject: 'id_token', parameters: { requested_token: 'api-key' } },
   deviceLogin: {
     codeEndpoint: 'https://as.example/device/code',
     pollEndpoint: 'https://login.example/device/poll',
@@ -108,6 +109,8 @@ describe('a provider', () => {
     ['endpoints.0.headers', { 'x a': 'b' }, /^endpoints.0.headers.x a: is not a header name$/],
     ['endpoints.0.cookies', ['*'], /^endpoints.0.cookies.0: must be the name of a cookie/],
     ['endpoints.0.cookies', ['a*b'], /^endpoints.0.cookies.0: must be the name of a cookie/],
+    ['apiKeyExchange.parameters', { grant_type: 'x' }, /^apiKeyExchange.parameters.grant_type: is set by the exchange/],
+    ['apiKeyExchange.subject', 'code', /^apiKeyExchange.subject: must be one of id_token, access_token$/],
     ['refresh.rotation', 'sometimes', /^refresh.rotation: must be none, strict or/],
     ['refresh.rotation', { graceMs: -1 }, /^refresh.rotation.graceMs: must be milliseconds$/],
     ['refresh.rotation', { graceMS: 1 }, /^refresh.rotation: must be none, strict or/],

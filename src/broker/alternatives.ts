@@ -1,3 +1,4 @@
+import { keyName } from '../credential.ts'
 import { baseUrlOf, type CredentialKind } from '../endpoint.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { commandLine, loginCommand } from '../login-command.ts'
@@ -42,7 +43,28 @@ export async function alternativesAmong(
 ): Promise<readonly Alternative[]> {
   const found = await Promise.all(routes.map((route) => alternativeBy(route, infos, entries, judge)))
   const all = found.flatMap((one) => (one === null ? [] : [one]))
-  return [...all.filter(({ isReady }) => isReady), ...all.filter(({ isReady }) => !isReady)]
+  const waiting = all.filter(({ isReady }) => !isReady)
+  return [...all.filter(({ isReady }) => isReady), ...waiting, ...exchanges(waiting, routes, infos)]
+}
+
+/** A key in exchange for a login that is there; last, since many servers give one to few. */
+function exchanges(
+  waiting: readonly Alternative[],
+  routes: readonly Route[],
+  infos: readonly EntryInfo[],
+): readonly Alternative[] {
+  const logins = new Map(routes.map(({ provider }) => [provider.id, provider.apiKeyExchange?.provider]))
+  return waiting.flatMap((one) =>
+    infos
+      .filter(({ type, provider }) => type === 'oauth' && logins.get(provider) === one.provider)
+      .map(({ provider, account }) => {
+        const from = account === 'default' ? provider : keyName({ provider, account })
+        const named = one.account === undefined ? [] : ['--account', one.account]
+        const command = commandLine(['login', one.provider, ...named, '--flow', 'exchange', '--from', from])
+        const text = `${one.baseUrl} after ${command} (best effort: many accounts are given no key)`
+        return { ...one, command, text }
+      }),
+  )
 }
 
 async function alternativeBy(

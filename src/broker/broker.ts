@@ -382,6 +382,44 @@ export class TokenBroker {
     return this.#turns.take(key, 'revoke', () => this.#revoke(key, provider))
   }
 
+  /**
+   * Exchanges a login for an API key, where its provider declares that this may be done (`apiKeyExchange`), and stores
+   * the key for the provider that it is for: as `account`, by default `default`. The login stays as it is; an ID token
+   * that has expired is renewed first, by a refresh. Nothing that is stored is replaced.
+   *
+   * @throws AuthkeepError `not_entitled`: many accounts are not; `account_ambiguous`, before anything is sent, where that
+   *   account is taken; `authorization_required` without a login, or one whose ID token no refresh renews;
+   *   `not_supported` where nothing is declared; `provider_unknown`, `server_rejected`, `server_unavailable`,
+   *   `edge_challenge`, `response_invalid`; of a refresh and of the store as `getToken`
+   */
+  async exchangeForKey(
+    key: CredentialKey,
+    { account = 'default', signal }: { readonly account?: string; readonly signal?: AbortSignal } = {},
+  ): Promise<CredentialInfo> {
+    this.#assertOpen()
+    const provider = findProvider(key.provider, this.#providers)
+    const { apiKeyExchange: exchange } = provider
+    if (exchange === undefined) {
+      throw new AuthkeepError('not_supported', { feature: `An API key in exchange for a login to ${provider.id}` })
+    }
+    signal?.throwIfAborted()
+    const target = { provider: findProvider(exchange.provider, this.#providers).id, account }
+    const { exchangeForKey } = await import('./exchange-for-key.ts')
+    const stored = await exchangeForKey(
+      key,
+      target,
+      { provider, exchange },
+      {
+        ...{ store: this.#store, fetch: this.#fetch, now: () => this.#clock.now() },
+        token: async (renew) => {
+          const token = await this.getToken(key, { ...(renew ? { minTtlMs: Number.MAX_SAFE_INTEGER } : {}) })
+          return new Secret(token.reveal())
+        },
+      },
+    )
+    return describeCredential(stored)
+  }
+
   /** Lets refreshes that have been sent finish and be saved. Does not close the store. */
   async close(): Promise<void> {
     this.#isClosed = true

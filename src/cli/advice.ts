@@ -126,6 +126,8 @@ const steps: {
     const check = `Check the client and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`
     return command === 'login' ? `${check}; or ask whoever runs it for access; then: ${commandLine(typed)}` : check
   },
+  not_entitled: ({ keyFor }, { homeOption }) =>
+    `Make an API key of ${keyFor} where it is sold, then: ${loginCommand({ provider: keyFor, flow: 'api-key' }, homeOption)}`,
   response_invalid: ({ provider }, { homeOption }) =>
     `Check the issuer and the addresses of ${provider}: ${commandLine(['providers', 'list', ...homeOption])}`,
   edge_challenge: ({ host, alternatives }) =>

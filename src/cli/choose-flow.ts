@@ -23,7 +23,7 @@ export interface Choice {
 /** @throws UsageError for a flow that there is not */
 export function forcedFlow(name: string): FlowName {
   const flow = flowNames.find((each) => each === name)
-  if (flow === undefined) throw new UsageError(`--flow takes ${flowNames.join(', ')}, not "${name}".`)
+  if (flow === undefined) throw new UsageError(`--flow takes ${flowNames.join(', ')}, exchange, not "${name}".`)
   return flow
 }
 

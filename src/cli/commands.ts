@@ -44,6 +44,7 @@ export const commands: readonly Command[] = [
     mayRepeat: true,
     options: {
       flow: { type: 'string', value: 'way', about: 'browser, device, paste, api-key, client-credentials' },
+      from: { type: 'string', value: 'login', about: 'the login that --flow exchange is to use' },
       'non-interactive': { type: 'boolean', about: 'ask nobody: where a person is needed, end with 4' },
       account: { ...account, about: 'what to call this login (default: default)' },
       scope: { type: 'string', multiple: true, value: 'scope', about: 'ask for this scope; may be repeated' },

@@ -45,6 +45,8 @@ export async function login(context: Context): Promise<Result> {
       ...(maxAge === undefined ? {} : { maxAge: Number(maxAge) }),
     }
   })
+  const from = textOption(context, 'from')
+  if (from !== undefined || textOption(context, 'flow') === 'exchange') return exchange(context, targets, from)
   return withHome(context, { full: true }, async ({ broker, fetch, providers, problems }) => {
     await sayProblems(context, problems)
     const profiles = []
@@ -60,6 +62,36 @@ export async function login(context: Context): Promise<Result> {
     })
     const text = logins.flatMap(sentencesFor).map(harmless).join('\n')
     return { text: `${text}\n`, json: isOne ? logins[0] : { logins } }
+  })
+}
+
+/** `--flow exchange --from <login>`: an API key for a login that is there. */
+async function exchange(
+  context: Context,
+  [target, ...others]: readonly Exclude<Target, URL | string>[],
+  from: string | undefined,
+): Promise<Result> {
+  if (from === undefined || textOption(context, 'flow') !== 'exchange') {
+    throw new UsageError(
+      '--flow exchange and --from go together: --from names the login, a provider or provider:account.',
+    )
+  }
+  if (target === undefined || others.length > 0) throw new UsageError('--flow exchange is for one login.')
+  const { provider, account } = parseKeyName(from)
+  return withHome(context, { full: true }, async ({ broker, providers, problems }) => {
+    await sayProblems(context, problems)
+    const keyFor = findProvider(provider, providers).apiKeyExchange?.provider
+    if (keyFor !== undefined && keyFor !== target.provider) {
+      throw new UsageError(
+        `A login to ${provider} is exchanged for an API key of ${keyFor}, not of ${target.provider}.`,
+      )
+    }
+    const info = await broker.exchangeForKey(
+      { provider, account: account === '' ? 'default' : account },
+      { ...(target.account === undefined ? {} : { account: target.account }), signal: context.signal },
+    )
+    const json = { ...info, notGranted: [] }
+    return { text: `${sentencesFor(json).map(harmless).join('\n')}\n`, json }
   })
 }
 

@@ -28,6 +28,7 @@ export const openaiCodex = ({ product = 'authkeep' }: Product = {}): Provider =>
   scopes,
   redirect: { host: 'localhost', ports: [1455, 1457], path: '/auth/callback' },
   authorization: { id_token_add_organizations: 'true', codex_cli_simplified_flow: 'true', originator: product },
+  apiKeyExchange: { provider: 'openai', parameters: { requested_token: 'openai-api-key' } },
   deviceLogin: {
     codeEndpoint: `${issuer}/api/accounts/deviceauth/usercode`,
     pollEndpoint: `${issuer}/api/accounts/deviceauth/token`,

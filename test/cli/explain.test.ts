@@ -60,6 +60,7 @@ describe('the public API of OpenAI with only a ChatGPT login', () => {
         verdict  authorize: The openai-codex login "default" lacks api.responses.write, which https://api.openai.com/v1/responses needs, and no login of its client can bring it.
         instead  1. https://chatgpt.com/backend-api/codex with the openai-codex login "default"
                  2. https://api.openai.com/v1 after authkeep login openai --flow api-key
+                 3. https://api.openai.com/v1 after authkeep login openai --flow exchange --from openai-codex (best effort: many accounts are given no key)
       "
     `)
   })
@@ -78,6 +79,7 @@ describe('the public API of OpenAI with only a ChatGPT login', () => {
       alternatives: [
         { provider: 'openai-codex', isReady: true, baseUrl: 'https://chatgpt.com/backend-api/codex' },
         { provider: 'openai', isReady: false, command: 'authkeep login openai --flow api-key' },
+        { provider: 'openai', isReady: false, text: expect.stringContaining('best effort') as string },
       ],
       error: { code: 'scope_missing', detail: { obtainable: false } },
     })
@@ -90,7 +92,7 @@ describe('the public API of OpenAI with only a ChatGPT login', () => {
     expect(run).toMatchObject({ code: 4, stdout: '' })
     expect(run.stderr).toMatchInlineSnapshot(`
       "The openai-codex login "default" lacks api.responses.write, which https://api.openai.com/v1/responses needs, and no login of its client can bring it.
-      Use https://chatgpt.com/backend-api/codex with the openai-codex login "default", or https://api.openai.com/v1 after authkeep login openai --flow api-key
+      Use https://chatgpt.com/backend-api/codex with the openai-codex login "default", or https://api.openai.com/v1 after authkeep login openai --flow api-key, or https://api.openai.com/v1 after authkeep login openai --flow exchange --from openai-codex (best effort: many accounts are given no key)
       "
     `)
   })

@@ -103,6 +103,7 @@ describe('the exit code of every error', () => {
     redirect_unavailable: [1, { provider: 'acme', ports: [1], errno: 'EADDRINUSE' }],
     server_unavailable: [75, { provider: 'acme', cause: 'timeout', sent: false }],
     server_rejected: [1, { provider: 'acme', status: 400, error: 'invalid_client' }],
+    not_entitled: [1, { ...key, keyFor: 'acme', status: 401, error: 'x' }],
     response_invalid: [1, { provider: 'acme', status: 200, what: 'x' }],
     edge_challenge: [1, { host: 'h', vendor: 'Cloudflare', alternatives: [] }],
     store_busy: [75, { path }],

@@ -3,7 +3,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 /** Signs ID tokens as an authorization server does. */
 export interface Signer {
   readonly jwks: object
-  idToken(issuer: string, audience: string, claims: Readonly<Record<string, unknown>>): Promise<string>
+  idToken(issuer: string, audience: string, claims: Readonly<Record<string, unknown>>, until?: string): Promise<string>
 }
 
 export async function createSigner(): Promise<Signer> {
@@ -11,13 +11,13 @@ export async function createSigner(): Promise<Signer> {
   const header = { alg: 'RS256', kid: 'k1' }
   return {
     jwks: { keys: [{ ...(await exportJWK(publicKey)), ...header, use: 'sig' }] },
-    idToken: (issuer, audience, claims) =>
+    idToken: (issuer, audience, claims, until = '1h') =>
       new SignJWT({ sub: 'user-1', ...claims })
         .setProtectedHeader(header)
         .setIssuer(issuer)
         .setAudience(audience)
         .setIssuedAt()
-        .setExpirationTime('1h')
+        .setExpirationTime(until)
         .sign(privateKey),
   }
 }
