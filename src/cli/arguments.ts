@@ -29,7 +29,8 @@ export async function readArguments(args: readonly string[]): Promise<Arguments>
   }
   const words = positionals.slice(command.name.split(' ').length)
   if (wantsHelp) return { command, words, rest, options }
-  if (end !== -1 && command.takesRest !== true) throw new UsageError(`authkeep ${command.name} takes nothing after --.`)
+  if (end !== -1 && command.takesRest === undefined)
+    throw new UsageError(`authkeep ${command.name} takes nothing after --.`)
   for (const name of Object.keys(options)) {
     if (!(name in globalOptions || name in command.options)) {
       throw new UsageError(`authkeep ${command.name} has no option --${name}.`)

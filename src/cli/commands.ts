@@ -19,8 +19,8 @@ export interface Command {
   readonly mayOmit?: boolean
   /** Whether there may be more of the last of them. */
   readonly mayRepeat?: boolean
-  /** Whether a command line of another program follows after `--`. */
-  readonly takesRest?: boolean
+  /** Whether a command line follows after `--`: that of another program, or one that help need not speak of. */
+  readonly takesRest?: true | 'unseen'
   readonly options: Readonly<Record<string, Option>>
   readonly examples: readonly string[]
   /** Loads the command's file only when it is the one asked for: `authkeep token` must not pay for the others. */
@@ -225,6 +225,7 @@ export const commands: readonly Command[] = [
     name: 'completion',
     about: 'Print a completion script for bash, zsh or fish',
     takes: ['shell'],
+    takesRest: 'unseen',
     options: {},
     examples: ['authkeep completion bash', 'authkeep completion zsh', 'authkeep completion fish'],
     load: async () => (await import('./completion.ts')).completion,

@@ -38,8 +38,8 @@ function helpForCommand(command: Command): readonly string[] {
   ]
 }
 
-function usage({ name, takes, mayOmit = false, mayRepeat = false, takesRest = false }: Command): string {
-  const rest = takesRest ? ['--', '<cmd>'] : []
+function usage({ name, takes, mayOmit = false, mayRepeat = false, takesRest }: Command): string {
+  const rest = takesRest === true ? ['--', '<cmd>'] : []
   return [name, ...takes.map((each) => (mayOmit ? `[${each}]` : `<${each}>${mayRepeat ? '…' : ''}`)), ...rest].join(' ')
 }
 

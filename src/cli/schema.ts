@@ -171,7 +171,10 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
       elsewhere: z.array(z.looseObject(program)),
     }),
     restore: z.union([z.looseObject({ backups: z.array(backup) }), z.looseObject({ restored: text, report })]),
-    completion: z.looseObject({ shell: text, script: text }),
+    completion: z.union([
+      z.looseObject({ shell: text, script: text }),
+      z.looseObject({ shell: text, files: z.boolean(), offered: z.array(z.looseObject({ word: text, about: text })) }),
+    ]),
     schema: z.looseObject({ $schema: text }),
   }
 }

@@ -44,8 +44,9 @@ const schemas = outputs(z)
 
 function check(args: readonly string[], stdout: string): void {
   const printed = JSON.parse(stdout) as object
+  const own = args.includes('--') ? args.slice(0, args.indexOf('--')) : args
   const name = ['error', 'help', 'version'].find((each) => each in printed && Object.keys(printed).length === 1)
-  const command = commands.find((each) => args.join(' ').includes(each.name))?.name ?? ''
+  const command = commands.find((each) => own.join(' ').includes(each.name))?.name ?? ''
   schemas[name ?? command]?.parse(printed)
 }
 

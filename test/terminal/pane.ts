@@ -7,10 +7,21 @@ import { expect, vi } from 'vitest'
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 
+/** Shells, as interactive as their line editors make them, without anybody's settings. */
+const shells = {
+  // Without its line editor the shell leaves the terminal as the last command has left it.
+  plain: ['bash', '--noprofile', '--norc', '--noediting', '-i'],
+  bash: ['bash', '--noprofile', '--norc', '-i'],
+  zsh: ['zsh', '-f', '-i'],
+  fish: ['fish', '--no-config', '--interactive'],
+} as const
+
 /** A terminal of 80 columns with a shell in it, in which `authkeep` is the built command line. */
 export interface Pane {
   /** Types a line and Enter, and waits until it shows. */
   enter(line: string): Promise<void>
+  /** Types, and waits for nothing. */
+  type(text: string): void
   /** Presses keys, as tmux calls them. */
   press(...keys: readonly string[]): void
   /** What it shows, with the lines that it wraps in one piece. */
@@ -24,7 +35,7 @@ export interface Pane {
   close(): void
 }
 
-export function openPane(env: Readonly<Record<string, string>>): Pane {
+export function openPane(env: Readonly<Record<string, string>>, kind: keyof typeof shells = 'plain'): Pane {
   const directory = mkdtempSync(join(tmpdir(), 'authkeep-pane-'))
   const tmux = (...args: readonly string[]): string =>
     execFileSync('tmux', ['-S', join(directory, 'tmux'), '-f', '/dev/null', ...args], { encoding: 'utf8' })
@@ -42,8 +53,7 @@ export function openPane(env: Readonly<Record<string, string>>): Pane {
   }
   const shell = [
     ...['env', '-i', ...Object.entries(variables).map(([name, value]) => quoted(`${name}=${value}`))],
-    // Without its line editor the shell leaves the terminal as the last command has left it.
-    ...['bash', '--noprofile', '--norc', '--noediting', '-i'],
+    ...shells[kind],
   ]
   tmux('new-session', '-d', '-x', '80', '-y', '70', shell.join(' '))
   const press = (...keys: readonly string[]): void => void tmux('send-keys', ...keys)
@@ -54,9 +64,10 @@ export function openPane(env: Readonly<Record<string, string>>): Pane {
       .join('\n')
       .trimEnd()
   const waitFor = <T>(look: () => T): Promise<T> => vi.waitFor(look, { timeout: 20_000, interval: 20 })
+  const type = (text: string): void => void tmux('send-keys', '-l', '--', text)
   const enter = async (line: string): Promise<void> => {
     const before = screen()
-    tmux('send-keys', '-l', line)
+    type(line)
     press('Enter')
     await waitFor(() => expect(screen()).not.toBe(before))
   }
@@ -66,7 +77,7 @@ export function openPane(env: Readonly<Record<string, string>>): Pane {
       else expect(screen()).toMatch(line)
     })
   return {
-    ...{ enter, press, screen, shows },
+    ...{ enter, type, press, screen, shows },
     prompts: () =>
       waitFor(() => {
         const last = /^\[(\d+)\] \$$/.exec(screen().split('\n').at(-1) ?? '')
