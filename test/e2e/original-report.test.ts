@@ -173,6 +173,7 @@ const web = async (input: string | URL | Request, init?: RequestInit): Promise<R
   const headers = [...request.headers] as [string, string][]
   const { url, method, signal } = request
   const answer = await undiciFetch(url, { method, headers, body, signal, redirect: 'manual', dispatcher: agent })
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment -- it is one, of undici's own
   return answer
 }
 
