@@ -118,7 +118,7 @@ export const commands: readonly Command[] = [
     },
     examples: [
       'authkeep token https://api.example/files',
-      'curl -H "Authorization: Bearer $(authkeep token https://api.example/files)" https://api.example/files',
+      'curl -H "Authorization: Bearer $(authkeep token https://api.example/files)" \\\n    https://api.example/files',
     ],
     load: async () => (await import('./token.ts')).token,
   },
@@ -184,7 +184,7 @@ export const commands: readonly Command[] = [
     examples: [
       'authkeep providers add acme.json',
       'authkeep providers add acme.json --replace',
-      "authkeep providers add https://login.acme.example --endpoint 'https://api.acme.example/*'",
+      "authkeep providers add https://login.acme.example \\\n    --endpoint 'https://api.acme.example/*'",
       'authkeep providers add https://mcp.acme.example/mcp',
     ],
     load: async () => (await import('./providers-add.ts')).providersAdd,

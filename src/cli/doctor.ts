@@ -5,7 +5,7 @@ import type { StoreReport } from '../store/events.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
 import type { Context, Result } from './context.ts'
 import { storePath } from './open-home.ts'
-import { durationInWords, harmless } from './output.ts'
+import { durationInWords, harmless, titled } from './output.ts'
 
 /** One thing that was looked at. */
 export interface Check {
@@ -40,7 +40,11 @@ export async function doctor(context: Context): Promise<Result> {
     const isLost = report.state === 'damaged' && report.copy !== 'valid'
     const elsewhere = isLost ? await filesElsewhere(context.env) : []
     const ok = checks.every((check) => check.ok)
-    return { text: render(checks, report, elsewhere), json: { ok, checks, report, elsewhere }, exitCode: ok ? 0 : 1 }
+    return {
+      text: render(checks, report, elsewhere, context.columns),
+      json: { ok, checks, report, elsewhere },
+      exitCode: ok ? 0 : 1,
+    }
   } finally {
     await store.close()
   }
@@ -132,8 +136,11 @@ function render(
   checks: readonly Check[],
   report: StoreReport,
   elsewhere: readonly { program: string; path: string }[],
+  columns: number,
 ): string {
-  const lines = checks.map(({ name, ok, finding }) => `${ok ? 'ok ' : '!! '} ${name.padEnd(9)} ${harmless(finding)}`)
+  const lines = checks.flatMap(({ name, ok, finding }) =>
+    titled(`${ok ? 'ok ' : '!! '} ${name.padEnd(9)} `, [finding], columns),
+  )
   if (report.state === 'damaged' || (report.state === 'absent' && report.what !== undefined)) {
     const canMend = report.copy === 'valid'
     lines.push(

@@ -3,7 +3,9 @@ import { AuthkeepError } from '../errors.ts'
 import { adviseOn } from './advice.ts'
 import { type Context, type Result, textOption, urlWord } from './context.ts'
 import { sayProblems, withHome } from './open-home.ts'
-import { expiryInWords, harmless } from './output.ts'
+import { expiryInWords, harmless, titled } from './output.ts'
+
+type Candidate = Explanation['candidates'][number]
 
 /** `authkeep explain <url>`: what is needed, what there is, and what would be done. Changes nothing, sends nothing. */
 export async function explain(context: Context): Promise<Result> {
@@ -13,31 +15,31 @@ export async function explain(context: Context): Promise<Result> {
     const explanation = await home.broker.explain(url, account === undefined ? {} : { account })
     const { problems } = home
     await sayProblems(context, problems)
-    const text = lines(explanation, nextStep(explanation, context)).map(harmless).join('\n')
+    const text = lines(explanation, nextStep(explanation, context), context.columns).join('\n')
     return { text: `${text}\n`, json: { ...explanation, problems } }
   })
 }
 
-function lines(explanation: Explanation, next: string | undefined): readonly string[] {
-  const { target, requirement, routes, candidates, verdict, reason, alternatives, error } = explanation
+function lines(explanation: Explanation, next: string | undefined, columns: number): readonly string[] {
+  const { target, requirement, routes, candidates, alternatives, error } = explanation
   // Where nobody can log in for what is missing, the alternatives are what is next.
   const isHopeless =
     alternatives.length > 0 && (error?.detail as { obtainable?: boolean } | undefined)?.obtainable === false
+  const rows = (title: string, sentences: readonly string[]): readonly string[] =>
+    titled(`  ${title.padEnd(9)}`, sentences, columns)
   return [
-    target,
-    ...titled('needs', [...routes.map(needs), ...more(requirement)]),
-    ...(candidates.length === 0 ? ['  has      no login'] : candidates.flatMap(has)),
-    `  verdict  ${verdict}: ${reason}`,
-    ...titled(
+    harmless(target),
+    ...rows('needs', [...routes.map(needs), ...more(requirement)]),
+    ...(candidates.length === 0
+      ? rows('has', ['no login'])
+      : candidates.flatMap((each) => rows('has', has(each, explanation)))),
+    ...rows('verdict', [verdict(explanation)]),
+    ...rows(
       'instead',
       alternatives.map(({ text }, index) => `${index + 1}. ${text}`),
     ),
-    ...(next === undefined || isHopeless ? [] : [`  next     ${next}`]),
+    ...(next === undefined || isHopeless ? [] : rows('next', [next])),
   ]
-}
-
-function titled(title: string, rows: readonly string[]): readonly string[] {
-  return rows.map((row, index) => `  ${(index === 0 ? title : '').padEnd(9)}${row}`)
 }
 
 function needs({ provider, accepts, scopes, endpoint }: Explanation['routes'][number]): string {
@@ -50,20 +52,30 @@ function more(requirement: Explanation['requirement']): readonly string[] {
   return requirement?.resource == null ? [] : [`for ${requirement.resource}`]
 }
 
-function has(candidate: Explanation['candidates'][number]): readonly string[] {
+function has(candidate: Candidate, { candidates, reason: said }: Explanation): readonly string[] {
   const { provider, account, type, granted, expiresAt, verdict, reason, never } = candidate
   const expiry = expiryInWords(expiresAt, Date.now())
-  return titled('has', [
+  // What the verdict says of an only login is not said twice.
+  const isSaid = candidates.length === 1 && reason === said
+  return [
     `${provider} "${account}" (${type})${expiry === '' ? '' : `, expires: ${expiry}`}`,
     ...(granted === undefined ? [] : [`granted ${granted.join(' ') || 'no scopes'}`]),
-    ...(never === undefined
-      ? [`${verdict}: ${reason}`]
-      : [
-          `lacks ${never.scopes.join(' ')}, and no login can bring it: the client`,
-          `${never.clientId} is given only`,
-          never.obtainable.join(' '),
-        ]),
-  ])
+    ...(never === undefined ? (isSaid ? [] : [`${verdict}: ${reason}`]) : [lacks(never, granted)]),
+  ]
+}
+
+function lacks(
+  { scopes, clientId, obtainable }: NonNullable<Candidate['never']>,
+  granted: readonly string[] = [],
+): string {
+  const isAll = obtainable.length === granted.length && obtainable.every((scope) => granted.includes(scope))
+  const given = isAll ? 'those' : obtainable.join(' ') || 'none'
+  return `lacks ${scopes.join(' ')}; the client ${clientId} is only ever given ${given}`
+}
+
+function verdict({ verdict: action, reason, candidates }: Explanation): string {
+  const isHopeless = candidates.some((each) => each.never !== undefined && each.reason === reason)
+  return `${action}: ${isHopeless ? 'no login of that client can bring what is lacking' : reason}`
 }
 
 function nextStep({ error }: Explanation, { words, homeOption }: Context): string | undefined {

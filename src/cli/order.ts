@@ -1,7 +1,7 @@
 import type { AccountOrder, Accounts } from '../broker/order.ts'
 import { type Context, type Result, UsageError } from './context.ts'
 import { withHome } from './open-home.ts'
-import { harmless } from './output.ts'
+import { titled } from './output.ts'
 
 /** `authkeep order <provider>`: says, or shows, which accounts may stand in for each other. */
 export async function order(context: Context): Promise<Result> {
@@ -25,7 +25,10 @@ export async function order(context: Context): Promise<Result> {
         ({ account, reason, until }) => `"${account}" rests until ${new Date(until).toISOString()}: ${reason}`,
       ),
     ]
-    return { text: `${lines.map(harmless).join('\n')}\n`, json: { provider, order: found.order, resting } }
+    return {
+      text: `${titled('', lines, context.columns).join('\n')}\n`,
+      json: { provider, order: found.order, resting },
+    }
   })
 }
 

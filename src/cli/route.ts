@@ -1,6 +1,6 @@
 import { type Context, type Result, textOption } from './context.ts'
 import { withHome } from './open-home.ts'
-import { harmless } from './output.ts'
+import { harmless, titled } from './output.ts'
 
 /** `authkeep route <service>`: where its requests would go now, and with which credential. Prints no secret. */
 export async function route(context: Context): Promise<Result> {
@@ -25,16 +25,18 @@ export async function route(context: Context): Promise<Result> {
     const { provider, kind, endpoint, reason, passedOver, token } = found
     // A DPoP token's proof would be for one request.
     const headers = token.type === 'DPoP' ? ['authorization', 'dpop'] : Object.keys(await found.headers()).sort()
+    const rows = (title: string, sentence: string): readonly string[] =>
+      titled(`  ${title.padEnd(9)}`, [sentence], context.columns)
     const lines = [
-      found.baseUrl,
-      `  with     ${provider} "${found.account}" (${kind})`,
-      `  headers  ${headers.join(', ')}`,
-      `  because  ${reason}`,
-      ...passedOver.map((other) => `  not      ${other.baseUrl} of ${other.provider}: ${other.reason}`),
+      harmless(found.baseUrl),
+      ...rows('with', `${provider} "${found.account}" (${kind})`),
+      ...rows('headers', headers.join(', ')),
+      ...rows('because', reason),
+      ...passedOver.flatMap((other) => rows('not', `${other.baseUrl} of ${other.provider}: ${other.reason}`)),
     ]
     const where = { account: found.account, baseUrl: found.baseUrl }
     return {
-      text: `${lines.map(harmless).join('\n')}\n`,
+      text: `${lines.join('\n')}\n`,
       json: { service, provider, ...where, kind, endpoint, reason, headers, passedOver },
     }
   })

@@ -50,17 +50,19 @@ describe('the public API of OpenAI with only a ChatGPT login', () => {
     expect(run).toMatchObject({ code: 0, stderr: '' })
     expect(run.stdout).toMatchInlineSnapshot(`
       "https://api.openai.com/v1/responses
-        needs    oauth or token of openai-codex with api.responses.write, at https://api.openai.com/v1/responses
+        needs    oauth or token of openai-codex with api.responses.write, at
+                   https://api.openai.com/v1/responses
                  api_key of openai, at https://api.openai.com/v1/*
         has      openai-codex "default" (oauth), expires: in 2 h
-                 granted openid profile email offline_access api.connectors.read api.connectors.invoke
-                 lacks api.responses.write, and no login can bring it: the client
-                 app_EMoamEEZ73f0CkXaXp7hrann is given only
-                 openid profile email offline_access api.connectors.read api.connectors.invoke
-        verdict  authorize: The openai-codex login "default" lacks api.responses.write, which https://api.openai.com/v1/responses needs, and no login of its client can bring it.
-        instead  1. https://chatgpt.com/backend-api/codex with the openai-codex login "default"
-                 2. https://api.openai.com/v1 after authkeep login openai --flow api-key
-                 3. https://api.openai.com/v1 after authkeep login openai --flow exchange --from openai-codex (best effort: many accounts are given no key)
+                 granted openid profile email offline_access api.connectors.read
+                   api.connectors.invoke
+                 lacks api.responses.write; the client app_EMoamEEZ73f0CkXaXp7hrann
+                   is only ever given those
+        verdict  authorize: no login of that client can bring what is lacking
+        instead  1. https://chatgpt.com/backend-api/codex with the openai-codex
+                   login "default"
+                 2. https://api.openai.com/v1 after
+                   authkeep login openai --flow api-key
       "
     `)
   })

@@ -417,6 +417,7 @@ describe('authkeep explain', () => {
     expect(run.stdout).toContain('needs    oauth or token of acme with files:write')
     expect(run.stdout).toContain('granted files:read')
     expect(run.stdout).toContain('verdict  authorize: ')
+    expect(run.stdout.match(/lacks files:write/g)).toHaveLength(1)
     expect(run.stdout).toContain('authkeep login acme --scope files:write')
     expect(run.stdout).not.toContain('secret')
     const asJson = await authkeep('explain', 'https://api.example/files', '--json')
