@@ -1,4 +1,4 @@
-import { type Credential, type CredentialKey, fingerprint } from '../credential.ts'
+import type { CredentialKey } from '../credential.ts'
 import { isAuthkeepError } from '../errors.ts'
 import type { CredentialStore } from '../store/store.ts'
 import type { Entries } from './environment.ts'
@@ -7,6 +7,7 @@ import {
   type Accounts,
   accountsName,
   arrange,
+  markOf,
   type Rest,
   readAccounts,
   restAfter,
@@ -105,8 +106,6 @@ export class AccountMemory {
   }
 
   async #markOf(key: CredentialKey): Promise<string | undefined> {
-    const credential: Credential | null = await this.#entries.read(key)
-    if (credential === null || credential.type === 'oauth') return undefined
-    return fingerprint(credential.type === 'api_key' ? credential.key : credential.token)
+    return markOf(await this.#entries.read(key))
   }
 }

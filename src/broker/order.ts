@@ -1,4 +1,4 @@
-import type { JsonObject } from '../credential.ts'
+import { type Credential, fingerprint, type JsonObject } from '../credential.ts'
 
 /**
  * How the accounts of a provider stand in for each other: these, in this order; the one that served last, first; each
@@ -119,6 +119,12 @@ export function restAfter(
   if (usual === undefined) return null
   const until = resetsAt ?? now + (retryAfterMs ?? usual)
   return { reason: code, since: now, until: Math.min(Math.max(until, now), now + longestRestMs) }
+}
+
+/** What the rest of an account is tied to, so that another key or static token starts afresh. */
+export function markOf(credential: Credential | null): string | undefined {
+  if (credential === null || credential.type === 'oauth') return undefined
+  return fingerprint(credential.type === 'api_key' ? credential.key : credential.token)
 }
 
 /** The rest of an account that still holds, or null. */

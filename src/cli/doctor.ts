@@ -29,7 +29,7 @@ export async function doctor(context: Context): Promise<Result> {
     const { checkSurroundings } = await import('./doctor-network.ts')
     const checks = [
       checkFile(report),
-      checkCopy(report),
+      checkCopy(report, store.exclusion === 'none'),
       checkEntries(report),
       ...(await checkModes(path)),
       ...(await checkLock(path)),
@@ -73,7 +73,12 @@ function checkFile({ state, what, path, entries }: StoreReport): Check {
   }
 }
 
-function checkCopy({ copy, state }: StoreReport): Check {
+/** A file that is mounted by itself has none that would outlive the container: that is no fault of the store. */
+function checkCopy({ copy, state }: StoreReport, isMounted: boolean): Check {
+  if (isMounted) {
+    const finding = 'no second copy is kept of a file that is mounted by itself; mount its directory to have one'
+    return { name: 'copy', ok: true, finding }
+  }
   const finding = {
     valid: 'the second copy is good',
     absent: 'there is no second copy; the next change makes one',

@@ -103,6 +103,10 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
           ...info,
           status: z.enum(['live', 'in doubt', 'login needed', 'unreadable']),
           source: text.describe('login, or the program and file that it was imported from'),
+          rest: z
+            .looseObject({ reason: text, until: time })
+            .optional()
+            .describe('that the account is left alone until then, after a limit of its own'),
         }),
       ),
     }),

@@ -1,7 +1,8 @@
 import { lstat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { environmentEntries } from '../broker/environment.ts'
-import { keyName } from '../credential.ts'
+import { accountsName, markOf, type Rest, readAccounts, restOf } from '../broker/order.ts'
+import { type Credential, keyName } from '../credential.ts'
 import { isAuthkeepError } from '../errors.ts'
 import { homeDirectory } from '../home.ts'
 import type { Provider } from '../provider.ts'
@@ -10,12 +11,13 @@ import { type Context, type Result, textOption } from './context.ts'
 import type { Imported } from './import.ts'
 import { knownProviders } from './known-providers.ts'
 import { providersPath, storePath } from './open-home.ts'
-import { expiryInWords, harmless, table } from './output.ts'
+import { durationInWords, expiryInWords, harmless, table, titled } from './output.ts'
 
 /** A login, whether it will serve, and where it comes from. */
 interface Line extends CredentialInfo {
   readonly status: ReturnType<typeof stateOf>
   readonly source: string
+  readonly rest?: Pick<Rest, 'reason' | 'until'>
 }
 
 /** Another store that would be used, were it not for something that goes first. */
@@ -39,7 +41,12 @@ export async function status(context: Context): Promise<Result> {
     const now = Date.now()
     const infos = await store.list()
     const credentials = await Promise.all(
-      infos.map(async (info) => ({ ...info, status: stateOf(info, now), source: await sourceOf(info, store) })),
+      infos.map(async (info) => {
+        const credential = await readOf(info, store)
+        const rest = credential === null ? null : await restOfStored(credential, store, now)
+        const line = { ...info, status: stateOf(info, now), source: sourceOf(credential) }
+        return rest === null ? line : { ...line, rest: { reason: rest.reason, until: rest.until } }
+      }),
     )
     const chosenBy = homeChosenBy(context)
     const shadowed = await shadowedStores(context, chosenBy)
@@ -81,6 +88,15 @@ function render(credentials: readonly Line[], now: number, columns: number): rea
     ...problems.map(({ provider, account, problem }) =>
       harmless(`${provider}:${account} cannot be read: ${problem ?? ''}`),
     ),
+    ...credentials.flatMap(({ provider, account, rest }) =>
+      rest === undefined
+        ? []
+        : titled(
+            '',
+            [`${provider}:${account} rests for ${durationInWords(rest.until - now)}: ${restInWords(rest.reason)}`],
+            columns,
+          ),
+    ),
     ...imported.map(({ provider, account, source }) => harmless(`${provider}:${account} is ${source}`)),
   ]
 }
@@ -100,17 +116,32 @@ function stateOf(info: CredentialInfo, now: number): 'live' | 'in doubt' | 'logi
   return state === 'in_doubt' ? 'in doubt' : 'live'
 }
 
-/** Where a login comes from, in words: one of ours, or one of another program. */
-async function sourceOf(info: CredentialInfo, store: CredentialStore): Promise<string> {
-  if (info.type === 'unreadable') return 'login'
+/** Null where it cannot be read, or was damaged or removed since it was listed. */
+async function readOf(info: CredentialInfo, store: CredentialStore): Promise<Credential | null> {
+  if (info.type === 'unreadable') return null
   try {
-    const imported = (await store.read(info))?.metadata?.['imported'] as Imported | undefined
-    return imported === undefined ? 'login' : `${imported.mode} from ${imported.program} (${imported.path})`
+    return await store.read(info)
   } catch (error) {
-    // It was damaged or removed since it was listed.
     if (!isAuthkeepError(error)) throw error
-    return 'login'
+    return null
   }
+}
+
+/** Where a login comes from, in words: one of ours, or one of another program. */
+function sourceOf(credential: Credential | null): string {
+  const imported = credential?.metadata?.['imported'] as Imported | undefined
+  return imported === undefined ? 'login' : `${imported.mode} from ${imported.program} (${imported.path})`
+}
+
+async function restOfStored(credential: Credential, store: CredentialStore, now: number): Promise<Rest | null> {
+  const accounts = readAccounts(await store.readState(accountsName(credential.provider)))
+  return restOf(accounts, credential.account, markOf(credential), now)
+}
+
+/** Why an account is left alone, in words. */
+function restInWords(reason: string): string {
+  if (reason === 'rate_limited') return 'it has sent too many requests'
+  return reason === 'usage_limited' ? 'the limit of its plan is reached' : reason
 }
 
 /** What providers declare to be in the environment and is; a provider file that cannot be used is another command's news. */

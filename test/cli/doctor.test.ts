@@ -37,6 +37,24 @@ test('a healthy store is said to be one', () => {
   expect(stdout).not.toContain('!!')
 })
 
+const canMount = spawnSync('unshare', ['-rm', 'true']).status === 0
+
+test.runIf(canMount)(
+  'a file that is mounted by itself is healthy without a second copy, and that is said',
+  async () => {
+    await rm(join(home, 'auth.json.bak'))
+    const script = 'mount --bind "$1" "$1" && exec "$2" "$3" doctor --offline --json --home "$4"'
+    const words = ['-rm', 'sh', '-c', script, 'sh', join(home, 'auth.json'), process.execPath, main, home]
+    const { status, stdout, stderr } = spawnSync('unshare', words, { encoding: 'utf8' })
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    const finding = 'no second copy is kept of a file that is mounted by itself; mount its directory to have one'
+    expect(JSON.parse(stdout)).toMatchObject({
+      ok: true,
+      checks: expect.arrayContaining([{ name: 'copy', ok: true, finding }]) as unknown,
+    })
+  },
+)
+
 test('who refreshed what, and when, is in the ledger', async () => {
   const store = await openStore({ path: join(home, 'auth.json') })
   const demo = { provider: 'demo', account: 'me' }

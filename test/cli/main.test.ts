@@ -389,6 +389,26 @@ describe('authkeep status', () => {
     expect((await authkeep('status', '--json')).stdout).not.toContain('secret')
   })
 
+  it('shows which accounts rest, why, and for how long', async () => {
+    const path = await store(entry('default'), { type: 'api_key', provider: 'llm', account: 'new', key: 'sk-secret' })
+    const document = JSON.parse(await readFile(path, 'utf8')) as object
+    const rest = (reason: string, ms: number, more = {}): object => ({
+      ...{ reason, since: Date.now() - 1_000, until: Date.now() + ms, ...more },
+    })
+    const state = {
+      ':accounts:acme': { resting: { default: rest('usage_limited', 900_000) } },
+      // Of another key than the one that is there now.
+      ':accounts:llm': { resting: { new: rest('rate_limited', 60_000, { mark: 'another' }) } },
+    }
+    await writeFile(path, JSON.stringify({ ...document, state }))
+    const { stdout } = await authkeep('status')
+    expect(stdout).toContain('acme:default rests for 15 min: the limit of its plan is reached\n')
+    expect(stdout.match(/ rests /g)).toHaveLength(1)
+    expect(json(await authkeep('status', '--json'))).toMatchObject({
+      credentials: [{ provider: 'acme', rest: { reason: 'usage_limited' } }, { provider: 'llm' }],
+    })
+  })
+
   it('cannot be made to steer the terminal by an account name', async () => {
     await store(entry('evil\u001B[2J\u001B]0;title\u0007'))
     expect((await authkeep('status')).stdout).not.toMatch(/[\u0000-\u0009\u000B-\u001F]/)
