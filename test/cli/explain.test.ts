@@ -63,6 +63,8 @@ describe('the public API of OpenAI with only a ChatGPT login', () => {
                    login "default"
                  2. https://api.openai.com/v1 after
                    authkeep login openai --flow api-key
+                 3. https://api.openai.com/v1 after
+                   authkeep login openai --flow exchange --from openai-codex (best effort: many accounts are given no key)
       "
     `)
   })
