@@ -150,10 +150,14 @@ function cancelToken({ issuer, client }: Provider): string {
 
 /** Asks whoever listens on the port to end their login. Resolves with whether the port has been left to us. */
 async function takeOver(port: number, host: string, provider: Provider): Promise<boolean> {
+  for (const address of addressesOf(host)) if (await takeOverAt(address, port, host, provider)) return true
+  return false
+}
+
+async function takeOverAt(address: string, port: number, host: string, provider: Provider): Promise<boolean> {
   const { request } = await import('node:http')
   return new Promise((resolve) => {
     const headers = { host: `${host}:${port}`, [cancelHeader]: cancelToken(provider) }
-    const [address] = addressesOf(host)
     const asking = request({ host: address, port, method: 'POST', path: '/', headers, timeout: cancelMs, agent: false })
     asking.once('response', (response) => {
       response.resume()
@@ -167,25 +171,31 @@ async function takeOver(port: number, host: string, provider: Provider): Promise
 }
 
 /** RFC 8252 §7.3, §8.3: the name may mean either address, so both have to be ours. */
-function addressesOf(host: string): readonly [string, ...string[]] {
+function addressesOf(host: string): readonly string[] {
   if (host === '[::1]') return ['::1']
   return host === 'localhost' ? ['127.0.0.1', '::1'] : ['127.0.0.1']
 }
 
 async function bindPort(port: number, host: string, answer: Handler): Promise<Bound> {
-  const [address, other] = addressesOf(host)
-  const first = await listen(port, address, answer)
-  const at = first.address()
-  const chosen = typeof at === 'object' && at !== null ? at.port : port
-  if (other === undefined) return { port: chosen, servers: [first] }
-  try {
-    return { port: chosen, servers: [first, await listen(chosen, other, answer)] }
-  } catch (error) {
-    // Without IPv6 the name means 127.0.0.1 only. Somebody else's ::1 would get our redirect: not this port.
-    if (errnoOf(error) !== 'EADDRINUSE') return { port: chosen, servers: [first] }
-    await closed(first)
-    throw error
+  const servers: Server[] = []
+  let chosen = port
+  let failure: unknown
+  for (const address of addressesOf(host)) {
+    try {
+      const server = await listen(chosen, address, answer)
+      servers.push(server)
+      const at = server.address()
+      if (typeof at === 'object' && at !== null) chosen = at.port
+    } catch (error) {
+      failure = error
+      // Without one family the name means the other only. Somebody else's address would get our redirect: not this port.
+      if (errnoOf(error) !== 'EADDRINUSE') continue
+      await Promise.all(servers.map(closed))
+      throw error
+    }
   }
+  if (servers.length === 0) throw failure
+  return { port: chosen, servers }
 }
 
 async function listen(port: number, address: string, answer: Handler): Promise<Server> {

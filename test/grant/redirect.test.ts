@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { type AddressInfo, connect, type ListenOptions, Server, type Socket } from 'node:net'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type AuthorizationServer, startAuthorizationServer } from '../../examples/server/authorization-server.ts'
 import { demoProvider } from '../../examples/server/demo-provider.ts'
 import { completeLogin, type FinalPage, redirectAway } from '../../examples/server/robot.ts'
@@ -201,3 +201,40 @@ async function freePort(): Promise<number> {
   await new Promise((resolve) => probe.close(resolve))
   return port
 }
+
+// Any machine has one of the two; which one is played, since nothing but a namespace of its own could take it away.
+it.each<[string, readonly string[], string]>([
+  ['without IPv4 listens on ::1', ['127.0.0.1'], '::1'],
+  ['without IPv6 listens on 127.0.0.1', ['::1'], '127.0.0.1'],
+  ['without either cannot log in', ['127.0.0.1', '::1'], 'EADDRNOTAVAIL'],
+])('localhost on a machine %s', async (_, missing, outcome) => {
+  const asked: string[] = []
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with its object
+  const { listen } = Server.prototype
+  const spy = vi.spyOn(Server.prototype, 'listen').mockImplementation(function (this: Server, ...args: unknown[]) {
+    const [{ host = '', port = 0 }, listening] = args as [ListenOptions, () => void]
+    if (!missing.includes(host)) {
+      asked.push(host)
+      return listen.call(this, { port, host: '127.0.0.1' }, listening)
+    }
+    process.nextTick(() => this.emit('error', Object.assign(new Error('no address'), { code: 'EADDRNOTAVAIL' })))
+    return this
+  })
+  try {
+    const provider: Provider = { ...demoProvider(server), redirect: { host: 'localhost' } }
+    const openBrowser = async (url: URL): Promise<void> => {
+      const redirect = await redirectAway(url)
+      redirect.hostname = '127.0.0.1'
+      await bytes(redirect, `GET ${redirect.pathname}${redirect.search}`, { Host: `localhost:${redirect.port}` })
+    }
+    const run = loopbackFlow({ openBrowser }).run(grantRequest(provider))
+    if (missing.length === 2) {
+      expect(await rejection(run)).toMatchObject({ code: 'redirect_unavailable', detail: { errno: outcome } })
+    } else {
+      expect(oauth(await run).token.subject).toBe('alice')
+      expect(asked).toEqual([outcome])
+    }
+  } finally {
+    spy.mockRestore()
+  }
+})
