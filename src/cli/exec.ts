@@ -57,8 +57,11 @@ async function run(file: string, args: readonly string[], env: NodeJS.ProcessEnv
       resolve({ exitCode: code ?? 128 + constants.signals[signal ?? 'SIGTERM'], signal }),
     )
   })
-  for (const signal of [...fromTerminal, ...fromOthers]) process.removeAllListeners(signal)
-  // Whoever started us sees what it would have seen of the child: a shell ends its loop after Ctrl-C.
-  if (ending.signal !== null && context.options['json'] !== true) process.kill(process.pid, ending.signal)
+  // Whoever started us sees what it would have seen of the child: a shell ends its loop after Ctrl-C. Any other signal
+  // that comes this late comes for a child that has ended: the answer stands.
+  if (ending.signal !== null && context.options['json'] !== true) {
+    process.removeAllListeners(ending.signal)
+    process.kill(process.pid, ending.signal)
+  }
   return ending
 }

@@ -58,7 +58,9 @@ describe('authkeep exec', () => {
       process.on('${signal}', () => { console.log(++n); if (n === 2) process.exit(7) })
       console.log('ready'); setInterval(() => {}, 1000)`
     const child = start(desk.home, ['exec', url, ...node(script)])
-    child.stdout.on('data', () => child.kill(signal))
+    child.stdout.on('data', (chunk) => {
+      if (!String(chunk).includes('2')) child.kill(signal)
+    })
     expect(await ended(child)).toMatchObject({ code: 7, stdout: 'ready\n1\n2\n' })
   })
 
