@@ -1,3 +1,4 @@
+export { type AnthropicCredentials, anthropicCredentials, apiKeyFunction, sdkFetch } from './adapters/sdk.ts'
 export type { AccessToken, HeadersRequest } from './broker/access-token.ts'
 export type { Alternative } from './broker/alternatives.ts'
 export type { AuthorizeHandler, AuthorizeRequest } from './broker/ask.ts'

@@ -99,7 +99,8 @@ function unlessForcedLately(
   if (!isForced) return plan
   const endpoint = requirement.endpoint ?? requirement.resource ?? ''
   const ageMs = moment.now - (credential.forced?.[endpoint] ?? -Infinity)
-  if (ageMs < 0 || ageMs >= leastBetweenForcedMs) return { ...plan, forcedBy: endpoint }
+  // What a refresh that is under way will bring has not been refused yet.
+  if (credential.lease !== null || ageMs < 0 || ageMs >= leastBetweenForcedMs) return { ...plan, forcedBy: endpoint }
   const error = new AuthkeepError('server_rejected', {
     ...{ provider: credential.provider, status: null, error: 'invalid_token' },
     description: `${endpoint === '' ? 'it' : endpoint} refuses a token that was fetched ${Math.round(ageMs / 1000)} s ago`,

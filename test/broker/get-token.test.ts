@@ -94,6 +94,19 @@ describe('a broker after one login', () => {
     expect(stage.server.counts().token['refresh_token']).toBe(1)
   })
 
+  test('a caller elsewhere with the same refused token waits for that refresh', async () => {
+    const rejected = (await stage.broker.getToken(stage.urls.files)).reveal()
+    stage.server.reset()
+    stage.server.setTokenDelay(300)
+    const first = stage.broker.getToken(stage.urls.files, { rejected })
+    for (let seen = await stage.credential(); seen.lease?.sentAt == null; seen = await stage.credential()) {
+      await stage.store.waitForChange(key, seen, { timeoutMs: 5_000 })
+    }
+    const second = await stage.newBroker().getToken(stage.urls.files, { rejected })
+    expect(second.reveal()).toBe((await first).reveal())
+    expect(stage.server.counts()).toMatchObject({ token: { refresh_token: 1 }, reuse: 0 })
+  })
+
   test('a token that is refused although it is new is not replaced again within the minute, by nobody', async () => {
     const refuse = async (url: string, now = Date.now): Promise<string> => {
       const broker = stage.newBroker({ now })

@@ -49,6 +49,15 @@ describe('the TypeScript in the documents', () => {
     expect(problemsOf(snippets)).toEqual([])
   })
 
+  it('that needs packages of others is part of a program that is run with them', () => {
+    const folder = join(root, 'examples/seams')
+    const programs = readdirSync(folder)
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => readFileSync(join(folder, name), 'utf8'))
+    const strays = inLanguage('typescript').filter(({ code }) => !programs.some((program) => program.includes(code)))
+    expect(strays.map(({ where }) => where)).toEqual([])
+  })
+
   it('is checked at all', () => {
     const path = join(root, 'docs', 'wrong.ts')
     const code = "import { openStore } from 'authkeep'\nexport const store: string = await openStore()\n"
