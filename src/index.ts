@@ -41,6 +41,8 @@ export type { CredentialKind, Endpoint, Requirement, Target } from './endpoint.t
 export { AuthkeepError, type ErrorCode, type ErrorDetails, isAuthkeepError, type Remedy } from './errors.ts'
 export type { Document, Entry, Format } from './formats/format.ts'
 export { nativeFormat } from './formats/native.ts'
+export { openClawAuthProfilesFormat } from './formats/openclaw-auth-profiles.ts'
+export { piAuthJsonFormat } from './formats/pi-auth-json.ts'
 export { type ApiKeyOptions, apiKeyFlow } from './grant/api-key.ts'
 export { type Challenge, type Refusal, readChallenges } from './grant/challenge.ts'
 export { type ClientCredentialsOptions, clientCredentialsFlow } from './grant/client-credentials.ts'

@@ -22,13 +22,24 @@ export interface Format {
   keys(document: Document): readonly string[]
   /** @throws FormatError when there is something under the key that is no entry */
   entry(document: Document, key: string): Entry | null
-  /** The document with these entries replaced, or removed for null. Each gets a revision never seen before. */
+  /**
+   * The document with these entries replaced, or removed for null. Each gets a revision never seen before.
+   *
+   * @throws FormatError for an entry that the format has no way to spell
+   */
   put(document: Document, changes: Iterable<readonly [key: string, value: JsonObject | null]>): Document
   /**
    * What becomes of an entry that comes back from an older state (at `now`, Unix milliseconds), given the one that
    * stands there now: what may have been spent since is marked so. Null: the present one is newer and stays.
    */
   restored(older: JsonObject, current: JsonObject | null, now: number): JsonObject | null
+  /** The program whose file it is, where it is not ours alone; for people. */
+  readonly owner?: string
+  /**
+   * Where keys that begin with a colon are kept: in the document (the default), or in a file of ours `beside` it, where
+   * the document has no place for what is no login. One commit then changes either those or entries.
+   */
+  readonly state?: 'inside' | 'beside'
   /** The largest document that a cut text still holds, or null: every entry that is complete in it. */
   salvage(text: string): Document | null
 }
@@ -36,13 +47,13 @@ export interface Format {
 /** Why a text or an entry is not what the format says. Carries no piece of the text: it may be secret. */
 export class FormatError extends Error {
   readonly what: string
-  /** A newer version wrote it: it is not damaged, and must not be "repaired". */
-  readonly isNewer: boolean
+  /** As its writer meant it, a newer version or another program: it is not damaged, and must not be "repaired". */
+  readonly isIntact: boolean
 
-  constructor(what: string, isNewer = false) {
+  constructor(what: string, isIntact = false) {
     super(what)
     this.name = 'FormatError'
     this.what = what
-    this.isNewer = isNewer
+    this.isIntact = isIntact
   }
 }

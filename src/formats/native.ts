@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
-import type { Json, JsonObject } from '../credential.ts'
+import type { JsonObject } from '../credential.ts'
 import { type Document, type Entry, type Format, FormatError } from './format.ts'
+import { canonical, define, isObject, own, parseJsonObject, refuseTwins } from './json-text.ts'
 
 /**
  * authkeep's own file: `{ "version": 1, "credentials": { "provider:account": … }, "state": { ":…": … } }`.
@@ -15,8 +16,7 @@ export const nativeFormat: Format = {
   empty: () => ({ version: 1, credentials: {}, state: {} }),
 
   parse(text) {
-    const document = parseJson(text)
-    if (!isObject(document)) throw new FormatError('it is not a JSON object')
+    const document = parseJsonObject(text)
     const { version, credentials, state } = document
     if (typeof version === 'number' && version > 1) {
       throw new FormatError(`it was written by a newer version (format ${version})`, true)
@@ -24,8 +24,7 @@ export const nativeFormat: Format = {
     if (version !== 1) throw new FormatError('it has no version')
     if (!isObject(credentials)) throw new FormatError('it has no credentials object')
     if (state !== undefined && !isObject(state)) throw new FormatError('its state is not an object')
-    // JSON.parse keeps the last of two members with one name: the other one would vanish with the next write.
-    if (namesIn(text) !== membersOf(document)) throw new FormatError('two of its members have the same name')
+    refuseTwins(text, document)
     return document
   },
 
@@ -51,16 +50,7 @@ export const nativeFormat: Format = {
     return { ...document, credentials, state }
   },
 
-  restored(older, current, now) {
-    if (older['type'] !== 'oauth' || !isObject(older['grant'])) return older
-    const same = ['type', 'issuer', 'clientId', 'subject'].every((name) => older[name] === current?.[name])
-    // The same login, refreshed since: its refresh token is the successor of the one that would come back.
-    if (same && current !== null) return null
-    const { stateFor: _, ...grant } = older['grant']
-    const isLive = grant['state'] !== 'dead'
-    const doubt = isLive ? { state: 'in_doubt', doubtSince: now, replays: 0 } : {}
-    return { ...older, lease: null, grant: { ...grant, ...doubt } }
-  },
+  restored: restoredEntry,
 
   salvage(text) {
     const end = endOfCompleteEntries(text)
@@ -73,6 +63,18 @@ export const nativeFormat: Format = {
       return null
     }
   },
+}
+
+/** `Format.restored` of entries that are spelled as the store spells them. */
+export function restoredEntry(older: JsonObject, current: JsonObject | null, now: number): JsonObject | null {
+  if (older['type'] !== 'oauth' || !isObject(older['grant'])) return older
+  const same = ['type', 'issuer', 'clientId', 'subject'].every((name) => older[name] === current?.[name])
+  // The same login, refreshed since: its refresh token is the successor of the one that would come back.
+  if (same && current !== null) return null
+  const { stateFor: _, ...grant } = older['grant']
+  const isLive = grant['state'] !== 'dead'
+  const doubt = isLive ? { state: 'in_doubt', doubtSince: now, replays: 0 } : {}
+  return { ...older, lease: null, grant: { ...grant, ...doubt } }
 }
 
 /** Where the last complete member of a member of the top object ends: `{"…":{"entry":{…}` ← here. */
@@ -95,42 +97,6 @@ function endOfCompleteEntries(text: string): number | null {
   return end
 }
 
-/** How many member names are written in a JSON text: the strings that a colon follows. */
-function namesIn(text: string): number {
-  let names = 0
-  for (let at = text.indexOf('"'); at !== -1; at = text.indexOf('"', at)) {
-    do at = text.indexOf('"', at + 1)
-    while (isEscaped(text, at))
-    do at++
-    while (isBlank(text.charCodeAt(at)))
-    if (text[at] === ':') names++
-  }
-  return names
-}
-
-function isEscaped(text: string, at: number): boolean {
-  let from = at
-  while (text[from - 1] === '\\') from--
-  return (at - from) % 2 === 1
-}
-
-const isBlank = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
-
-function membersOf(json: Json): number {
-  if (Array.isArray(json)) return (json as Json[]).reduce<number>((sum, item) => sum + membersOf(item), 0)
-  if (!isObject(json)) return 0
-  return Object.values(json).reduce<number>((sum, value) => sum + 1 + membersOf(value), 0)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    // The parser's own message quotes the text, which may be a token.
-    throw new FormatError('it is not JSON')
-  }
-}
-
 const revisions = new WeakMap<JsonObject, Entry>()
 
 function entryOf(raw: JsonObject): Entry {
@@ -143,29 +109,8 @@ function entryOf(raw: JsonObject): Entry {
   return entry
 }
 
-/** The same text for the same content, whatever the order of members. */
-function canonical(json: Json): string {
-  if (Array.isArray(json)) return `[${json.map(canonical).join(',')}]`
-  if (!isObject(json)) return JSON.stringify(json)
-  const members = Object.keys(json).sort()
-  return `{${members.map((member) => `${JSON.stringify(member)}:${canonical(json[member] ?? null)}`).join(',')}}`
-}
-
 const sectionOf = (key: string): 'credentials' | 'state' => (key.startsWith(':') ? 'state' : 'credentials')
 
 function section(document: Document, name: 'credentials' | 'state'): JsonObject {
   return (document[name] ?? {}) as JsonObject
-}
-
-/** An assignment to "__proto__" would not make a member. */
-function define(object: JsonObject, key: string, value: Json): void {
-  Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true })
-}
-
-function own(object: JsonObject, key: string): Json | undefined {
-  return Object.hasOwn(object, key) ? object[key] : undefined
-}
-
-function isObject(json: unknown): json is JsonObject {
-  return typeof json === 'object' && json !== null && !Array.isArray(json)
 }

@@ -1,4 +1,7 @@
 import { type ForeignReader, foreignLogin, loginsIn, objectOf, parseObject, secretOf, timeOf } from './foreign.ts'
+import { type Format, FormatError } from './format.ts'
+import { define, isObject, parseJsonObject, refuseTwins } from './json-text.ts'
+import { ownedFormat } from './owned.ts'
 
 /** Where a newer OpenClaw marks a refresh under way; looks like a token and is none. */
 const fence = 'openclaw-oauth-refresh-fence:'
@@ -21,3 +24,30 @@ export const readOpenClawAuthProfiles: ForeignReader = (text) =>
         return null
     }
   })
+
+/**
+ * `auth-profiles.json` of OpenClaw up to 2026.5: `{ "version": 1, "profiles": { "<provider>:<name>": … } }`, with what
+ * else OpenClaw remembers beside the profiles. A profile is the account `<name>` of its provider.
+ */
+export const openClawAuthProfilesFormat: Format = ownedFormat('openclaw-auth-profiles', 'OpenClaw', {
+  empty: '{\n  "version": 1,\n  "profiles": {}\n}\n',
+  parse(text) {
+    const file = parseJsonObject(text)
+    const { version, profiles } = file
+    if (typeof version === 'number' && version > 1) {
+      throw new FormatError(`it was written by a newer version (format ${version})`, true)
+    }
+    if (!isObject(profiles)) throw new FormatError('it has no profiles object')
+    refuseTwins(text, file)
+    return file
+  },
+  entries: ({ profiles }) => objectOf(profiles) ?? {},
+  withEntries(file, profiles) {
+    const next = { ...file }
+    define(next, 'profiles', profiles)
+    return next
+  },
+  nameOf: (key) => key,
+  keyOf: (name) => name,
+  dialect: { hasTokens: true, namesProvider: true },
+})

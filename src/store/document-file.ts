@@ -10,7 +10,7 @@ import type { FileOperations, FileStat } from './file-operations.ts'
 import { Generations } from './generations.ts'
 import { isUnreplaceable, replacedOnHost, settledBytes, writeInPlace } from './in-place.ts'
 import { Quarantine } from './quarantine.ts'
-import { examine, type Finding, holdsCredentials, refreshed, withOlder } from './recover.ts'
+import { credentialsIn, examine, type Finding, refreshed, revived } from './recover.ts'
 import { type CopySeal, copyPath, sealedCopy, sealOf } from './second-copy.ts'
 
 export interface DocumentFileOptions {
@@ -139,9 +139,11 @@ export class DocumentFile {
     if (copy === null || bytes === null || stat === null) return null
     const seal = sealOf(copy.bytes)
     if (seal.hasRotted(bytes, stat.identity)) return rotten
-    if (holdsCredentials(document, this.#format)) return null
+    if (credentialsIn(document, this.#format) > 0) return null
     const before = this.#examineCopy(copy.bytes, seal)
-    const wasEmptied = before.kind === 'valid' && holdsCredentials(before.document, this.#format)
+    // In another program's file the last one that goes may have been logged out there.
+    const least = this.#format.owner === undefined ? 1 : 2
+    const wasEmptied = before.kind === 'valid' && credentialsIn(before.document, this.#format) >= least
     return wasEmptied ? 'all its credentials are gone' : null
   }
 
@@ -356,10 +358,10 @@ export class DocumentFile {
     const newest = this.#isInPlace ? undefined : this.generations.list()[0]
     if (newest !== undefined) {
       const from = `${this.target}.gen-${newest.id}`
-      return { document: withOlder(nothing, newest.document, this.#format, now), from }
+      return { document: revived(newest.document, this.#format, now), from }
     }
     const salvaged = damage.bytes === null ? null : this.#format.salvage(damage.bytes.toString('utf8'))
-    if (salvaged !== null) return { document: withOlder(nothing, salvaged, this.#format, now), from: this.target }
+    if (salvaged !== null) return { document: revived(salvaged, this.#format, now), from: this.target }
     if (startEmpty) return { document: nothing, from: null }
     const what = `${damage.what}, and there is no good copy of it`
     throw new AuthkeepError('store_corrupt', { path: this.#options.path, what })

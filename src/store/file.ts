@@ -12,6 +12,7 @@ import { FileLock, type HeldLock } from './file-lock.ts'
 import { type FileOperations, systemFiles } from './file-operations.ts'
 import { withOlder } from './recover.ts'
 import { type Spent, SpentFile } from './spent.ts'
+import { StateBeside } from './state-beside.ts'
 
 export interface FileBackendOptions {
   readonly path: string
@@ -33,6 +34,8 @@ export interface FileBackendOptions {
 /** A backend that keeps one file, and can say how that file is. */
 export interface FileBackend extends VersionedBackend {
   readonly path: string
+  /** Where the file really is, symbolic links followed. */
+  readonly target: string
   /** How the file and its second copy are. Changes nothing. */
   verify(): Promise<StoreReport>
   /** Brings a damaged file back; with `startEmpty`, also where nothing is left to bring back. */
@@ -80,7 +83,11 @@ const attemptsAgainstForeignWriters = 20
  * committers on this side of the mount (`exclusion: 'none'`).
  */
 export function fileBackend(options: FileBackendOptions): FileBackend {
-  return new FileStore(options)
+  const { format = nativeFormat } = options
+  if (format.state !== 'beside') return new FileStore(options)
+  return new StateBeside(new FileStore(options), (target) => {
+    return new FileStore({ ...options, path: `${target}.state`, format: nativeFormat, backups: 0 })
+  })
 }
 
 class FileStore implements FileBackend {
@@ -102,6 +109,10 @@ class FileStore implements FileBackend {
     this.#format = options.format ?? nativeFormat
     this.#files = options.files ?? systemFiles
     if (options.onEvent !== undefined) this.#listeners.add(options.onEvent)
+  }
+
+  get target(): string {
+    return realTarget(this.#files, this.path)
   }
 
   get exclusion(): 'cas' | 'none' {
@@ -349,7 +360,9 @@ class FileStore implements FileBackend {
         return 'accepted'
       } catch (error) {
         // An entry that cannot be read is the trouble of whoever wants to change it, and of nobody else in the group.
-        return { error }
+        return {
+          error: error instanceof FormatError ? new AuthkeepError('not_supported', { feature: error.what }) : error,
+        }
       }
     })
     return { document: result, verdicts }
@@ -395,7 +408,7 @@ class FileStore implements FileBackend {
   }
 
   #opened(): Opened {
-    const target = realTarget(this.#files, this.path)
+    const { target } = this
     if (this.#open?.file.target === target) return this.#open
     const { owner, lockTimeoutMs, staleLockMs, backups = 3 } = this.#options
     const files = this.#files

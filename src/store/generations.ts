@@ -3,7 +3,7 @@ import { type Document, type Format, FormatError } from '../formats/format.ts'
 import { slowStep, step, tidy } from './atomic-write.ts'
 import type { Backup } from './events.ts'
 import type { FileOperations } from './file-operations.ts'
-import { examine, holdsCredentials } from './recover.ts'
+import { credentialsIn, examine } from './recover.ts'
 
 /** A generation is not made more often than this: what was an hour ago is worth keeping, what was a second ago is in the copy. */
 const spacingMs = 3_600_000
@@ -33,7 +33,7 @@ export class Generations {
       const document = this.#read(name)
       const takenAt = timeOf(name)
       if (document === null || takenAt === null) return []
-      const entries = this.#format.keys(document).filter((key) => !key.startsWith(':')).length
+      const entries = credentialsIn(document, this.#format)
       return [{ id: name.slice(this.#prefix.length), takenAt, entries, document }]
     })
   }
@@ -43,7 +43,7 @@ export class Generations {
     if (this.#keep === 0 || isFresh(this.#newest, now)) return
     const names = this.#names()
     this.#newest = names[0] === undefined ? null : timeOf(names[0])
-    if (isFresh(this.#newest, now) || !holdsCredentials(before, this.#format)) return
+    if (isFresh(this.#newest, now) || credentialsIn(before, this.#format) === 0) return
     const name = `${this.#prefix}${new Date(now).toISOString().replaceAll(':', '')}`
     await this.#write(name, before)
     this.#newest = now

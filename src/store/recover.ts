@@ -1,4 +1,4 @@
-import { type Document, type Format, FormatError } from '../formats/format.ts'
+import { type Document, type Entry, type Format, FormatError } from '../formats/format.ts'
 
 /** What the bytes of a credential file turn out to be. Only `absent` may ever mean "no credentials". */
 export type Finding =
@@ -17,14 +17,14 @@ export function examine(bytes: Uint8Array | null, format: Format): Finding {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     return { kind: 'valid', document: format.parse(text) }
   } catch (error) {
-    if (error instanceof FormatError) return { kind: error.isNewer ? 'newer' : 'damaged', what: error.what }
+    if (error instanceof FormatError) return { kind: error.isIntact ? 'newer' : 'damaged', what: error.what }
     return { kind: 'damaged', what: 'it is not UTF-8 text' }
   }
 }
 
-/** Whether a document holds any credential, readable or not. */
-export function holdsCredentials(document: Document, format: Format): boolean {
-  return format.keys(document).some((key) => !key.startsWith(':'))
+/** How many credentials a document holds, readable or not. */
+export function credentialsIn(document: Document, format: Format): number {
+  return format.keys(document).filter((key) => !key.startsWith(':')).length
 }
 
 /** Every entry with a new revision: whoever read the file before it was restored must read again before changing it. */
@@ -32,11 +32,18 @@ export function refreshed(document: Document, format: Format): Document {
   return format.put(document, entriesOf(document, format))
 }
 
+/** An older document that takes the place of one that is lost, its entries marked as what they are. */
+export function revived(older: Document, format: Format, now: number): Document {
+  const entries = entriesOf(older, format).map(([key, value]) => [key, format.restored(value, null, now)] as const)
+  return format.put(older, entries)
+}
+
 /** A document with the entries of an older state in it, marked as what they are; what is newer now stays. */
 export function withOlder(current: Document, older: Document, format: Format, now: number): Document {
   const changes = entriesOf(older, format).flatMap(([key, value]) => {
-    const present = readable(format, current, key)?.value ?? null
-    const next = format.restored(value, present, now)
+    const present = readable(format, current, key)
+    if (present === 'intact') return []
+    const next = format.restored(value, present?.value ?? null, now)
     return next === null ? [] : [[key, next] as const]
   })
   return format.put(current, changes)
@@ -46,15 +53,16 @@ function entriesOf(document: Document, format: Format): readonly (readonly [stri
   return format.keys(document).flatMap((key) => {
     const entry = readable(format, document, key)
     // An entry that cannot be read stays as it is; it must not keep the others from coming back.
-    return entry === null ? [] : [[key, entry.value] as const]
+    return entry === null || entry === 'intact' ? [] : [[key, entry.value] as const]
   })
 }
 
-function readable(format: Format, document: Document, key: string): ReturnType<Format['entry']> {
+/** `intact`: it cannot be read, and is as its writer meant it. */
+function readable(format: Format, document: Document, key: string): Entry | 'intact' | null {
   try {
     return format.entry(document, key)
   } catch (error) {
-    if (error instanceof FormatError) return null
+    if (error instanceof FormatError) return error.isIntact ? 'intact' : null
     throw error
   }
 }
