@@ -52,8 +52,12 @@ export function anthropicCredentials(source: TokenSource): AnthropicCredentials 
   }
 }
 
-/** @throws AuthkeepError `not_supported` */
-function plain(token: AccessToken): string {
+/**
+ * A token as a string.
+ *
+ * @throws AuthkeepError `not_supported` for one that is more than that (DPoP)
+ */
+export function plain(token: AccessToken): string {
   if (token.type !== 'DPoP') return token.reveal()
   throw new AuthkeepError('not_supported', { feature: 'A DPoP token as a string, without a proof for each request' })
 }
