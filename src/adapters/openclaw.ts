@@ -7,6 +7,8 @@ import type { Provider } from '../provider.ts'
 import { type CredentialStore, openStore } from '../store/store.ts'
 import { plain } from './sdk.ts'
 
+export { type OnboardOptions, onboard } from './onboard.ts'
+
 /** What OpenClaw is to know of the models: its `models.providers.<id>`. */
 export interface OpenClawModels {
   /** Where the requests go; `provider` must declare an endpoint for it. */

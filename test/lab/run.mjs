@@ -16,7 +16,19 @@ import { Lab, NotRun } from './attacks/lab.mjs'
 import { figuresText, legend, tableText } from './table.mjs'
 
 const attacks = [
-  ...['kill', 'errno', 'permissions', 'full', 'dead-holder', 'stampede', 'chaos', 'writers', 'corruption', 'mounts'],
+  ...[
+    'kill',
+    'onboarding',
+    'errno',
+    'permissions',
+    'full',
+    'dead-holder',
+    'stampede',
+    'chaos',
+    'writers',
+    'corruption',
+    'mounts',
+  ],
   'power-cut',
 ]
 const { values } = parseArgs({

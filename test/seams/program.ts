@@ -17,9 +17,14 @@ export interface Program {
 }
 
 /** Starts one with a home of its own and next to no environment. */
-export function startProgram(name: string, home: string, env: Readonly<Record<string, string>> = {}): Program {
+export function startProgram(
+  name: string,
+  home: string,
+  env: Readonly<Record<string, string>> = {},
+  words: readonly string[] = [],
+): Program {
   if (folder === '') throw new Error('npm run test:seams runs these: it makes the folder that they need')
-  const child = spawn(process.execPath, [join(folder, name)], {
+  const child = spawn(process.execPath, [join(folder, name), ...words], {
     cwd: folder,
     env: { PATH: process.env['PATH'] ?? '', HOME: home, AUTHKEEP_HOME: home, ...env },
   })
