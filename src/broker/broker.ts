@@ -434,7 +434,10 @@ export class TokenBroker {
   async #obtain(target: Target, options: Request, name: string | undefined): Promise<BrokeredToken> {
     for (let request = options; ; ) {
       try {
-        return await this.#getToken(target, request, name)
+        const token = await this.#getToken(target, request, name)
+        // What has been refused may be cached still, where another process has replaced it.
+        if (request.rejected !== undefined) this.#cache.clear()
+        return token
       } catch (error) {
         const outcome = (await this.#asker?.ask(error, request.method ?? 'GET')) ?? 'useless'
         if (outcome === 'useless' || request !== options) {

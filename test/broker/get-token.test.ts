@@ -2,10 +2,11 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TokenBroker } from '../../src/broker/broker.ts'
+import { systemClock } from '../../src/broker/clock.ts'
 import { Secret } from '../../src/credential.ts'
 import { AuthkeepError } from '../../src/errors.ts'
 import { memoryBackend } from '../../src/store/backend.ts'
-import { CredentialStore } from '../../src/store/store.ts'
+import { CredentialStore, openStore } from '../../src/store/store.ts'
 import { key, type Stage, setStage } from './stage.ts'
 
 describe('a broker after one login', () => {
@@ -105,6 +106,18 @@ describe('a broker after one login', () => {
     const second = await stage.newBroker().getToken(stage.urls.files, { rejected })
     expect(second.reveal()).toBe((await first).reveal())
     expect(stage.server.counts()).toMatchObject({ token: { refresh_token: 1 }, reuse: 0 })
+  })
+
+  test('a token that was refused is not handed out again, also where it was another process that replaced it', async () => {
+    const other = await openStore({ path: stage.path })
+    // To this one no time passes, so it has no reason of its own to look at the file again.
+    const broker = stage.newBroker({ store: other, clock: { ...systemClock(), monotonic: () => 0 } })
+    const rejected = (await broker.getToken(stage.urls.files)).reveal()
+    const next = await stage.broker.getToken(stage.urls.files, { rejected })
+    expect((await broker.getToken(stage.urls.files)).reveal()).toBe(rejected)
+    expect((await broker.getToken(stage.urls.files, { rejected })).reveal()).toBe(next.reveal())
+    expect((await broker.getToken(stage.urls.files)).reveal()).toBe(next.reveal())
+    await other.close()
   })
 
   test('a token that is refused although it is new is not replaced again within the minute, by nobody', async () => {
