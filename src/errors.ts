@@ -67,6 +67,8 @@ export interface ErrorDetails {
   }
   /** A limit of the account's own has been reached; until then (Unix milliseconds) it is not tried. */
   account_resting: { provider: string; account: string; reason: string; until: number }
+  /** What has been refused has been replaced: nobody has to log in, and the same call goes through. */
+  token_replaced: { provider: string; account: string }
   provider_unknown: { asked: string; nearest?: string }
   endpoint_unknown: { asked: string; nearest?: string }
   /** A provider file or literal breaks a rule; `problems` names member and rule. */
@@ -118,6 +120,7 @@ const remedies: { readonly [C in ErrorCode]: Remedy } = {
   step_up_required: 'authorize',
   account_ambiguous: 'choose',
   account_resting: 'retry',
+  token_replaced: 'retry',
   provider_unknown: 'fix',
   endpoint_unknown: 'fix',
   provider_invalid: 'fix',
@@ -194,6 +197,8 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   },
   account_resting: (d) =>
     `The ${d.provider} account "${d.account}" is left alone until ${new Date(d.until).toISOString()}: ${d.reason}.`,
+  token_replaced: (d) =>
+    `The ${d.provider} login "${d.account}" has a token that serves; nobody has to log in: make the call again.`,
   provider_unknown: (d) => `No provider is called ${d.asked}.${nearest(d.nearest)}`,
   endpoint_unknown: (d) => `No provider declares an endpoint for ${d.asked}.${nearest(d.nearest)}`,
   provider_invalid: (d) => `${d.source} is not a valid provider: ${d.problems.join('; ')}.`,

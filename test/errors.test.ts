@@ -27,6 +27,7 @@ const samples: { readonly [C in ErrorCode]: ErrorDetails[C] } = {
   step_up_required: { provider: 'acme', account: 'work', maxAge: 300 },
   account_ambiguous: { provider: 'acme', accounts: ['home', 'work'] },
   account_resting: { provider: 'acme', account: 'work', reason: 'usage_limited', until: 1_790_000_000_000 },
+  token_replaced: { provider: 'acme', account: 'work' },
   provider_unknown: { asked: 'acne', nearest: 'acme' },
   endpoint_unknown: { asked: 'https://api.example/other' },
   provider_invalid: { source: 'acme.json', problems: ['id: must be a word', 'client.id: must be a string'] },

@@ -53,7 +53,8 @@ export function readCall(input: string | URL | Request, init: RequestInit = {}):
   }
 }
 
-function isKept(body: unknown): boolean {
+/** Whether a body is still there once it was sent. */
+export function isKept(body: unknown): boolean {
   const kinds = [URLSearchParams, FormData, Blob, ArrayBuffer]
   return typeof body === 'string' || ArrayBuffer.isView(body) || kinds.some((kind) => body instanceof kind)
 }

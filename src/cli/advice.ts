@@ -106,6 +106,7 @@ const steps: {
       : `Name one: ${commandLine(withOptions(typed, '--account', first))}`,
   account_resting: ({ provider, until }, { homeOption }) =>
     `Wait until ${new Date(until).toISOString()}, or log in with another account: ${commandLine(['login', provider, '--account', 'name', ...homeOption])}`,
+  token_replaced: (_, { typed }) => `Try again: ${commandLine(typed)}`,
   provider_unknown: (_, { homeOption }) =>
     `See ${commandLine(['providers', 'list', ...homeOption])}, or add it: ${commandLine(['providers', 'add', 'file.json', ...homeOption])}`,
   endpoint_unknown: (_, { homeOption }) =>

@@ -96,6 +96,7 @@ describe('the exit code of every error', () => {
     step_up_required: [4, key],
     account_ambiguous: [1, { provider: 'acme', accounts: ['a', 'b'] }],
     account_resting: [75, { ...key, reason: 'usage_limited', until: 1_790_000_000_000 }],
+    token_replaced: [75, key],
     provider_unknown: [1, { asked: 'acne' }],
     endpoint_unknown: [1, { asked: 'https://api.example' }],
     provider_invalid: [1, { source: 'acme.json', problems: ['id: no'] }],

@@ -1,4 +1,5 @@
 import { type AccessToken, isAuthkeepError, openStore, type Provider, Secret, TokenBroker } from 'authkeep'
+import type { McpClientProvider, McpServers } from 'authkeep/mcp'
 import * as testing from 'authkeep/testing'
 
 const provider: Provider = {
@@ -21,6 +22,11 @@ export async function bearer(url: string): Promise<string> {
     if (isAuthkeepError(error, 'scope_mising')) return ''
     throw error
   }
+}
+
+export function mcpProvider(servers: McpServers): McpClientProvider {
+  const options = { redirectUrl: 'http://127.0.0.1:8080/callback', redirectToAuthorization: (): void => undefined }
+  return servers.clientProvider('https://mcp.example/mcp', options)
 }
 
 // @ts-expect-error: a secret is not a string

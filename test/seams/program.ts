@@ -10,6 +10,8 @@ export interface Program {
   readonly child: ChildProcessWithoutNullStreams
   /** Gives it a line, and returns the line that it answers. */
   ask(line: string): Promise<string>
+  /** The next line that it says by itself. */
+  next(): Promise<string>
   /** All that it has said on stderr. */
   said(): string
   /** Ends its input; its exit code. */
@@ -31,13 +33,16 @@ export function startProgram(
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   let said = ''
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (said += chunk))
+  const next = async (): Promise<string> => {
+    const line = await lines.next()
+    if (line.done === true) throw new Error(`${name} ended: ${said}`)
+    return line.value
+  }
   return {
-    child,
+    ...{ child, next },
     async ask(line) {
       child.stdin.write(`${line}\n`)
-      const next = await lines.next()
-      if (next.done === true) throw new Error(`${name} ended: ${said}`)
-      return next.value
+      return next()
     },
     said: () => said,
     async end() {
