@@ -7,6 +7,7 @@ const modes: Readonly<Record<string, string>> = {
   browser: 'test/**/*.browser.ts',
   terminal: 'test/**/*.terminal.ts',
   container: 'test/**/*.container.ts',
+  fleet: 'test/**/*.fleet.ts',
   seams: 'test/**/*.seams.ts',
 }
 

@@ -333,19 +333,33 @@ export class CredentialStore {
   }
 
   /**
-   * True: stored, durably. False: start again. An indeterminate answer is settled by looking for our own nonce, and by
-   * writing once more: the second answer vouches for the first one's durability.
+   * True: stored, durably. False: start again. What became of a write whose answer was lost is found out by making it
+   * once more.
    */
   async #commit(changes: readonly Change[]): Promise<boolean> {
     try {
       return (await this.#backend.commit(changes)).ok
     } catch (error) {
       if (!isAuthkeepError(error, 'write_indeterminate')) throw error
-      const again = await Promise.all(changes.map((change) => this.#ifOurs(change)))
-      const ours = again.filter((change) => change !== null)
-      if (ours.length < changes.length) return false
-      return (await this.#backend.commit(ours)).ok
+      try {
+        return await this.#settle(changes)
+      } catch {
+        // Whatever keeps us from looking, what became of the first one is not known.
+        throw error
+      }
     }
+  }
+
+  /**
+   * The same write, on the same revision: if it is accepted, the first one has not arrived, and cannot any more. If it
+   * is refused, our nonce says whether that was because of the first one; then a third vouches for its durability.
+   */
+  async #settle(changes: readonly Change[]): Promise<boolean> {
+    if ((await this.#backend.commit(changes)).ok) return true
+    const again = await Promise.all(changes.map((change) => this.#ifOurs(change)))
+    const ours = again.filter((change) => change !== null)
+    if (ours.length < changes.length) return false
+    return (await this.#backend.commit(ours)).ok
   }
 
   async #ifOurs(change: Change): Promise<Change | null> {

@@ -13,6 +13,7 @@ import { TokenBroker, type TokenBrokerOptions } from '../../src/broker/broker.ts
 import { type Credential, type OAuthCredential, Secret } from '../../src/credential.ts'
 import { loopbackFlow } from '../../src/grant/loopback.ts'
 import type { Provider } from '../../src/provider.ts'
+import type { StoreBackend } from '../../src/store/backend.ts'
 import { type CredentialStore, openStore } from '../../src/store/store.ts'
 
 /** A real authorization server, a real API and a real file, with one person logged in. */
@@ -40,16 +41,18 @@ export const key = { provider: 'demo', account: 'default' }
 export async function setStage(
   options: AuthorizationServerOptions & {
     provider?: Partial<Provider> | ((demo: Provider) => Partial<Provider>)
+    /** Default: a file. */
+    backend?: StoreBackend
   } = {},
 ): Promise<Stage> {
-  const { provider: overrides, ...serverOptions } = options
+  const { provider: overrides, backend, ...serverOptions } = options
   const server = await startAuthorizationServer(serverOptions)
   const api = await startResourceServer({ authorizationServer: server })
   const demo: Provider = demoProvider(server, { api: api.origin })
   const provider: Provider = { ...demo, ...(typeof overrides === 'function' ? overrides(demo) : overrides) }
   const directory = await mkdtemp(join(tmpdir(), 'authkeep-'))
   const path = join(directory, 'auth.json')
-  const store = await openStore({ path })
+  const store = await openStore(backend === undefined ? { path } : { backend })
   const brokers: TokenBroker[] = []
   const newBroker = (more: Partial<TokenBrokerOptions> = {}): TokenBroker => {
     const broker = new TokenBroker({ store, providers: [provider], ...more })

@@ -1,17 +1,45 @@
 // One process of the process tests: asks for a token at the word "go", and can be told to stop dead at a point.
-// Arguments: JSON { path, provider, url, stopAt?, isCareless?, once?, timing? }. Prints JSON lines.
+// Arguments: JSON { path or postgres or redis, provider, url, stopAt?, sleepsAt?, isCareless?, once?, timing? }. Prints
+// JSON lines.
+import * as fs from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileBackend, openStore, TokenBroker } from '../../dist/index.js'
 
-const { path, provider, url, stopAt, isCareless = false, once, timing = {} } = JSON.parse(process.argv[2])
+const options = JSON.parse(process.argv[2])
+const { provider, url, stopAt, sleepsAt, isCareless = false, once, timing = {} } = options
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
-/** The backend, except that after a commit for which `isPoint` holds nothing happens any more. */
+/** Where the credentials are, and what to do at the end. */
+async function place({ path, postgres, redis }) {
+  if (path !== undefined) return { backend: fileBackend({ path }), end: async () => {} }
+  if (postgres !== undefined) {
+    const [{ default: pg }, { postgresBackend }] = await Promise.all([
+      import('pg'),
+      import('../../dist/store/postgres.js'),
+    ])
+    const pool = new pg.Pool({ connectionString: postgres, max: 2 })
+    pool.on('error', () => {})
+    return { backend: postgresBackend({ client: pool }), end: () => pool.end() }
+  }
+  const [{ createClient }, { redisBackend }] = await Promise.all([import('redis'), import('../../dist/store/redis.js')])
+  const client = createClient({ socket: { path: redis } })
+  client.on('error', () => {})
+  await client.connect()
+  return { backend: redisBackend({ client }), end: async () => client.destroy() }
+}
+
+/** The backend, except that after a commit for which `isPoint` holds nothing happens any more, or not for a while. */
 function stoppingAfter(backend, isPoint) {
   const commit = backend.commit.bind(backend)
   backend.commit = async (changes) => {
     const result = await commit(changes)
     if (!changes.some(({ next }) => isPoint(next))) return result
+    if (stopAt === undefined) {
+      // Not a line later: whoever wakes us finds out afterwards what has become of the lease.
+      fs.writeSync(1, `${JSON.stringify({ sleeps: sleepsAt })}\n`)
+      process.kill(process.pid, 'SIGSTOP')
+      return result
+    }
     say({ stopped: stopAt })
     return new Promise(() => {})
   }
@@ -22,8 +50,9 @@ const points = {
   claimed: (next) => next?.lease != null && next.lease.sentAt === null && next.lease.padding !== undefined,
   sent: (next) => next?.lease?.sentAt != null,
 }
-const backend = fileBackend({ path })
-const store = await openStore({ backend: stopAt === undefined ? backend : stoppingAfter(backend, points[stopAt]) })
+const { backend, end } = await place(options)
+const point = points[stopAt ?? sleepsAt]
+const store = await openStore({ backend: point === undefined ? backend : stoppingAfter(backend, point) })
 const broker = new TokenBroker({ store, providers: [provider], timing })
 if (once !== undefined) process.once(once, () => say({ heard: once }))
 say({ ready: process.pid })
@@ -42,4 +71,5 @@ if (isCareless) process.stdin.destroy()
 else {
   await broker.close()
   await store.close()
+  await end()
 }
