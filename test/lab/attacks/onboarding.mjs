@@ -92,7 +92,7 @@ function judge(path) {
       ...(names.sort().join() === wanted.sort().join() ? [] : [`holds ${names.join()}`]),
       ...before.flatMap(([name, entry]) => (text.includes(`"${name}": ${entry}`) ? [] : [`${name} was touched`])),
       ...added.flatMap((name) =>
-        names.length === 5 || entries[name].key === `sk-${name}` ? [] : [`${name} is wrong`],
+        names.length === 5 || entries[name]?.key === `sk-${name}` ? [] : [`${name} is wrong`],
       ),
     ],
   }
