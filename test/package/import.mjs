@@ -7,11 +7,13 @@ import { inspect } from 'node:util'
 import { AuthkeepError, isAuthkeepError, openStore, Secret, TokenBroker } from 'authkeep'
 import { McpServers } from 'authkeep/mcp'
 import { openClawProvider } from 'authkeep/openclaw'
+import { piCredentialStore } from 'authkeep/pi'
 import * as testing from 'authkeep/testing'
 
 assert.ok(Object.values(testing).some((each) => typeof each === 'function' || Array.isArray(each)))
 assert.equal(typeof openClawProvider, 'function')
 assert.equal(typeof McpServers, 'function')
+assert.equal(typeof piCredentialStore, 'function')
 assert.ok(isAuthkeepError(new AuthkeepError('store_busy', { path: 'x' })))
 
 const home = await mkdtemp(join(tmpdir(), 'authkeep-import-'))
