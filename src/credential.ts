@@ -106,6 +106,7 @@ export interface DpopKey {
 
 export interface OAuthCredential extends CredentialKey {
   readonly type: 'oauth'
+  /** Empty where another program wrote the entry and says neither this nor the client: then both are the provider's. */
   readonly issuer: string
   readonly clientId: string
   readonly subject: string | null

@@ -19,11 +19,14 @@ export interface ErrorDetails {
       | 'resource_not_granted'
       | 'registration_changed'
       | 'no_id_token'
+      | 'borrowed'
       | 'denied'
       | 'timed_out'
       | 'answer_lost'
       | 'superseded'
     resource?: string
+    /** The program that alone renews the login, for `borrowed`. */
+    owner?: string
     /** What the login should bring, where that is known. */
     scopes?: readonly string[]
     /** What the server says of a denial. */
@@ -158,6 +161,7 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   resource_not_granted: 'the login did not include this resource',
   registration_changed: 'the stored one belongs to another issuer or client',
   no_id_token: 'it has no ID token that is still valid, and a refresh brings none',
+  borrowed: 'it has expired, and another program renews it',
   denied: 'the request was denied, by the person or by the server',
   timed_out: 'nobody finished the login in time',
   answer_lost: 'it was finished, and the answer to it was lost on the way',
@@ -173,7 +177,9 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   authorization_required: (d) =>
     variableOf(d.account) !== undefined
       ? `What the environment holds for ${d.provider} (${d.account ?? ''}) does not serve: ${reasons[d.reason]}.`
-      : `${failures.has(d.reason) ? `The login to ${d.provider} failed` : `A login to ${d.provider} is needed`}: ${reasons[d.reason]}${inBrackets(d.resource ?? d.description)}.`,
+      : d.owner !== undefined
+        ? `The ${d.provider} login "${d.account ?? ''}" has expired, and is ${d.owner}'s to renew: run ${d.owner}, or take it over with broker.takeOver().`
+        : `${failures.has(d.reason) ? `The login to ${d.provider} failed` : `A login to ${d.provider} is needed`}: ${reasons[d.reason]}${inBrackets(d.resource ?? d.description)}.`,
   scope_missing: (d) =>
     d.asked !== undefined
       ? `The login to ${d.provider} as "${d.account}" brought less than was asked for: not ${d.missing.join(' ')}.`
@@ -251,6 +257,7 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
   /** The command by which a person can help, where a login is what helps: for a program that only passes errors on. */
   get loginCommand(): string | undefined {
     if (this.remedy !== 'authorize' || variableOf((this.detail as WantedLogin).account) !== undefined) return undefined
+    if (isAuthkeepError(this, 'authorization_required') && this.detail.owner !== undefined) return undefined
     if (isAuthkeepError(this, 'flow_unavailable')) return otherLogin(this.detail)
     if (!isAuthkeepError(this, 'scope_missing')) return loginCommand(this.detail as WantedLogin)
     const { obtainable, asked, missing } = this.detail

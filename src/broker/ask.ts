@@ -56,11 +56,13 @@ export class Asker {
 /** The login that would help against an error, or null where none would. */
 function loginTarget(error: unknown): Exclude<Target, URL | string> | null {
   if (!isAuthkeepError(error) || error.remedy !== 'authorize') return null
-  const { provider, account, resource, scopes, missing, obtainable, acrValues, maxAge } = error.detail as Partial<
-    ErrorDetails['authorization_required'] & ErrorDetails['scope_missing'] & ErrorDetails['step_up_required']
-  >
-  // Nobody can log in to an environment variable.
-  if (provider === undefined || obtainable === false || variableOf(account) !== undefined) return null
+  const { provider, account, resource, scopes, missing, obtainable, owner, acrValues, maxAge } =
+    error.detail as Partial<
+      ErrorDetails['authorization_required'] & ErrorDetails['scope_missing'] & ErrorDetails['step_up_required']
+    >
+  // Nobody can log in to an environment variable, and another program renews its own login.
+  if (provider === undefined || obtainable === false || owner !== undefined || variableOf(account) !== undefined)
+    return null
   const named = missing ?? scopes
   return {
     provider,

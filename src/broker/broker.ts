@@ -34,6 +34,7 @@ import { issuerName, seenNarrowing } from './narrowing.ts'
 import type { Narrower, Profile } from './onboard.ts'
 import type { AccountOrder, Accounts } from './order.ts'
 import type { OtherAccountHandler } from './other-account.ts'
+import { amongOwners, rememberTakeOver, writeLabels } from './owner.ts'
 import type { Refresher } from './refresh.ts'
 import { type Learned, learnedFor, learnedName, withLearned, withLesson, withNeeds } from './requirement.ts'
 import type { RouteSource, ServiceRoute, ServiceTarget } from './route.ts'
@@ -383,6 +384,21 @@ export class TokenBroker {
   }
 
   /**
+   * Takes a login over from the program whose file the store is in (`Format.refreshLock`): from now on this broker, and
+   * every other one on that file, refreshes it where it has expired, under the lock of that program, which goes on to
+   * use and to refresh it as well. Until then its access token is only borrowed. Remembered beside the file. In a store
+   * of our own there is nothing to take over.
+   *
+   * @throws AuthkeepError `authorization_required` where there is no such login; store errors
+   */
+  async takeOver(key: CredentialKey): Promise<CredentialInfo> {
+    this.#assertOpen()
+    const credential = await readCredential(this.#entries, key)
+    await rememberTakeOver(this.#store, key, this.#clock.now())
+    return describeCredential(credential)
+  }
+
+  /**
    * Exchanges a login for an API key, where its provider declares that this may be done (`apiKeyExchange`), and stores
    * the key for the provider that it is for: as `account`, by default `default`. The login stays as it is; an ID token
    * that has expired is renewed first, by a refresh. Nothing that is stored is replaced.
@@ -565,10 +581,11 @@ export class TokenBroker {
     credential: Credential,
   ): Promise<{ readonly decision: Decision; readonly moment: Moment }> {
     const { provider, requirement } = route
-    const moment = this.#moment(provider, options, startedAt, credential)
+    const usual = this.#moment(provider, options, startedAt, credential)
+    const moment = this.#store.refreshOwner === undefined ? usual : await amongOwners(this.#store, credential, usual)
     const decision = decide(credential, requirement, moment)
     const isSettled = decision.action === 'use' && decision.renew === null
-    if (isSettled || credential.type !== 'oauth') return { decision, moment }
+    if (isSettled || credential.type !== 'oauth' || moment.narrowing !== undefined) return { decision, moment }
     const narrowing = seenNarrowing(await this.#store.readState(issuerName(provider.issuer)))
     if (narrowing === undefined) return { decision, moment }
     const informed = { ...moment, narrowing }
@@ -664,6 +681,7 @@ export class TokenBroker {
           served = await refresher.obtain(credential, decision, provider)
           continue
         }
+        if (await writeLabels(this.#store, credential)) continue
         const verdict = refresher.judge(credential, provider)
         this.#assertOpen()
         if (verdict.kind === 'wait') {

@@ -38,8 +38,9 @@ export function isSameLease({ lease: a }: OAuthCredential, { lease: b }: OAuthCr
   return a?.id === b?.id && a?.sentAt === b?.sentAt
 }
 
-/** Whether two states of an entry can be of one grant. */
+/** Whether two states of an entry can be of one grant; another program's says nothing that would speak against it. */
 export function isSameLogin(a: OAuthCredential, b: OAuthCredential): boolean {
+  if (a.issuer === '' || b.issuer === '') return true
   return a.subject === b.subject && a.clientId === b.clientId && a.issuer === b.issuer
 }
 

@@ -26,6 +26,8 @@ export interface Moment {
   readonly isFallback?: boolean
   /** What the server was seen to do with a narrower scope; default what the provider declares. */
   readonly narrowing?: Narrowing
+  /** The program that alone renews this login. */
+  readonly owner?: string
 }
 
 export interface RefreshPlan {
@@ -187,6 +189,9 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
   }
   if (grant.refreshToken === null) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'no_refresh_token' }))
+  }
+  if (moment.owner !== undefined) {
+    return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'borrowed', owner: moment.owner }))
   }
   if (grant.refreshExpiresAt !== null && grant.refreshExpiresAt <= moment.now) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'expired' }))

@@ -2,6 +2,7 @@ import { type Credential, type CredentialKey, environmentAccount, keyName, Secre
 import { isAuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
+import { labelled } from './owner.ts'
 
 /** Names to values, as `process.env` has them. */
 export type EnvironmentVariables = Readonly<Record<string, string | undefined>>
@@ -58,7 +59,11 @@ export class Entries {
 
   /** @throws AuthkeepError as `CredentialStore.read` */
   async read(key: CredentialKey): Promise<Credential | null> {
-    return this.#held(key) ?? this.#store.read(key)
+    const held = this.#held(key)
+    if (held !== null) return held
+    const stored = await this.#store.read(key)
+    const provider = this.#providers.find(({ id }) => id === key.provider)
+    return stored === null || provider === undefined ? stored : labelled(stored, provider)
   }
 
   /** @throws AuthkeepError as `CredentialStore.list` */

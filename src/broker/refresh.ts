@@ -186,6 +186,15 @@ export class Refresher {
     const spentAt = await this.#store.spentAt(seen, fingerprint(spent))
     // One that came again later (a server may give the same one twice) is what the server says it is.
     if (spentAt !== null && spentAt >= seen.grant.obtainedAt) return this.#bringBack(seen, spent, spentAt)
+    return this.#store.withoutOwner((isHeld) => this.#underLease(seen, plan, { provider, metadata }, { spent, isHeld }))
+  }
+
+  async #underLease(
+    seen: OAuthCredential,
+    plan: RefreshPlan,
+    server: Server,
+    { spent, isHeld }: { spent: Secret; isHeld: () => boolean },
+  ): Promise<RefreshResult> {
     const clock = new LeaseClock(this.#clock)
     const lease = claimLease(seen, this.#process.owner, this.#clock.now(), this.#timing.leaseMs)
     underWay.add(lease.id)
@@ -194,7 +203,7 @@ export class Refresher {
       this.tell('claimed', seen)
       const { httpTimeoutMs, commitAllowanceMs } = this.#timing
       return await holdExit(
-        () => this.#spend(seen, plan, { provider, metadata }, { lease, spent, clock }),
+        () => this.#spend(seen, plan, server, { lease, spent, clock, isHeld }),
         httpTimeoutMs + commitAllowanceMs,
       )
     } finally {
@@ -292,12 +301,14 @@ export class Refresher {
     seen: OAuthCredential,
     plan: RefreshPlan,
     server: Server,
-    { lease, spent, clock }: { lease: Lease; spent: Secret; clock: LeaseClock },
+    { lease, spent, clock, isHeld }: { lease: Lease; spent: Secret; clock: LeaseClock; isHeld: () => boolean },
   ): Promise<RefreshResult> {
     const sending = { hasBegun: false }
     const assertInTime = (): void => {
       const { leaseMs, httpTimeoutMs, commitAllowanceMs } = this.#timing
       if (leaseMs - clock.elapsedMs() < httpTimeoutMs + commitAllowanceMs) throw new Abandoned()
+      // The owner of the file may spend the same token.
+      if (!isHeld()) throw new Abandoned()
     }
     try {
       assertInTime()

@@ -36,12 +36,27 @@ export interface Format {
   /** The program whose file it is, where it is not ours alone; for people. */
   readonly owner?: string
   /**
+   * The lock under which the owner spends refresh tokens. In a store of such a format a login is the owner's: a broker
+   * uses its access token while that lives and refreshes nothing, until the login is taken over; then it holds this lock
+   * from before it looks at the refresh token until the successor is written, as the owner does.
+   */
+  readonly refreshLock?: RefreshLock
+  /**
    * Where keys that begin with a colon are kept: in the document (the default), or in a file of ours `beside` it, where
    * the document has no place for what is no login. One commit then changes either those or entries.
    */
   readonly state?: 'inside' | 'beside'
   /** The largest document that a cut text still holds, or null: every entry that is complete in it. */
   salvage(text: string): Document | null
+}
+
+/** What stands at `<file>.lock` while it is held, as for every write of ours: a directory, or whatever the owner makes. */
+export interface RefreshLock {
+  /**
+   * How long its holder may be silent, in milliseconds, before it counts as left behind: by the owner's own rule, since
+   * an owner that is taken for dead would go on to spend what we spend.
+   */
+  readonly staleMs: number
 }
 
 /** Why a text or an entry is not what the format says. Carries no piece of the text: it may be secret. */

@@ -49,5 +49,7 @@ export const openClawAuthProfilesFormat: Format = ownedFormat('openclaw-auth-pro
   },
   nameOf: (key) => key,
   keyOf: (name) => name,
+  // A file that it makes and does not touch again; a request under it may take 120 s.
+  refreshLock: { staleMs: 180_000 },
   dialect: { hasTokens: true, namesProvider: true },
 })

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { type JsonObject, parseKeyName } from '../credential.ts'
-import { type Document, type Entry, type Format, FormatError } from './format.ts'
+import { type Document, type Entry, type Format, FormatError, type RefreshLock } from './format.ts'
 import { canonical, define, edited, isObject, own } from './json-text.ts'
 import { restoredEntry } from './native.ts'
 import { type EntryDialect, readOwned, writeOwned } from './owned-entry.ts'
@@ -18,6 +18,7 @@ export interface OwnedFile {
   nameOf(key: string): string
   keyOf(name: string): string
   readonly dialect: EntryDialect
+  readonly refreshLock: RefreshLock
 }
 
 /**
@@ -35,6 +36,7 @@ export function ownedFormat(name: string, owner: string, file: OwnedFile): Forma
   return {
     name,
     owner,
+    refreshLock: file.refreshLock,
     state: 'beside',
     empty: () => parse(file.empty),
     parse,

@@ -26,5 +26,7 @@ export const piAuthJsonFormat: Format = ownedFormat('pi-auth-json', 'pi', {
     return key.slice(0, -account.length - 1)
   },
   keyOf: (name) => `${name}:${account}`,
+  // proper-lockfile, which it touches every 15 s.
+  refreshLock: { staleMs: 30_000 },
   dialect: { hasTokens: false, namesProvider: false },
 })

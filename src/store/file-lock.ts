@@ -42,6 +42,8 @@ const heartbeatMs = 2_000
 const patience = 6
 /** Part of the limit that must pass before our own eyes: wall clocks of two machines differ, and a sleeping one wakes up. */
 const watchedShare = 0.25
+/** Less than anybody waits for a lock. */
+const mostWatchedMs = 8_000
 
 /**
  * proper-lockfile, wrapped through its `fs` option. The directory and the heartbeat are its own, so its other users are
@@ -134,7 +136,9 @@ export class FileLock {
     const state = owner === null ? 'unknown' : vitality(owner, this.#owner)
     if (state === 'dead') return true
     const limit = state === 'alive' ? patience * this.#staleMs : this.#staleMs
-    return Date.now() - sighting.heartbeatMs > limit && watchedForMs > this.#staleMs * watchedShare
+    return (
+      Date.now() - sighting.heartbeatMs > limit && watchedForMs > Math.min(this.#staleMs * watchedShare, mostWatchedMs)
+    )
   }
 
   /**
@@ -149,10 +153,20 @@ export class FileLock {
       const now = this.#look()
       if (now === null || !isSame(now, judged)) return false
       tidy(() => this.#files.unlink(paths.record))
-      step(this.#path, 'rmdir', () => this.#files.rmdir(paths.directory))
+      step(this.#path, 'rmdir', () => this.#removeLock(paths.directory))
       return true
     } finally {
       if (this.#files.readRecord(paths.guard) === mine) tidy(() => this.#files.unlink(paths.guard))
+    }
+  }
+
+  /** Other programs may lock with a file of this name. */
+  #removeLock(path: string): void {
+    try {
+      this.#files.rmdir(path)
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOTDIR') throw error
+      this.#files.unlink(path)
     }
   }
 

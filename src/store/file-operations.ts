@@ -140,7 +140,8 @@ function describe(stat: fs.BigIntStats): FileStat {
     identity: `${stat.dev}.${stat.ino}.${stat.size}.${stat.mtimeNs}`,
     ino: stat.ino,
     size: Number(stat.size),
-    mtimeMs: Number(stat.mtimeMs),
+    // With its fraction, which the system's own milliseconds leave out.
+    mtimeMs: Number(stat.mtimeNs) / 1e6,
     birthtimeMs: Number(stat.birthtimeMs),
     mode: Number(stat.mode) & 0o777,
     uid: Number(stat.uid),

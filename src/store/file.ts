@@ -47,6 +47,10 @@ export interface FileBackend extends VersionedBackend {
   /** What is known to be spent, from beside the file. */
   spent(): Promise<Spent>
   noteSpent(fingerprint: string, at: number): Promise<void>
+  /** The program whose file it is and that refreshes under its own lock, where there is one. */
+  readonly refreshOwner: string | undefined
+  /** Keeps other committers, and the owner of the file, out until `run` has ended; `isHeld` says whether it still does. */
+  whileLocked<T>(run: (isHeld: () => boolean) => Promise<T>): Promise<T>
   /** The entry as it stands in the second copy; null where there is none that can be read. */
   readCopy(key: string): Promise<JsonObject | null>
   onEvent(listener: (event: StoreEvent) => void): Disposable
@@ -64,6 +68,13 @@ interface Opened {
   readonly lock: FileLock
   readonly spent: SpentFile
   hasSwept: boolean
+}
+
+/** The lock, held for more than one write; by several at once in this process. */
+interface Session {
+  readonly file: DocumentFile
+  readonly held: HeldLock
+  users: number
 }
 
 /** What one commit of a group comes to. */
@@ -101,6 +112,7 @@ class FileStore implements FileBackend {
   #snapshot: Snapshot | undefined
   #working: Promise<void> | undefined
   #turn: Promise<unknown> = Promise.resolve()
+  #session: Session | undefined
   #isClosed = false
 
   constructor(options: FileBackendOptions) {
@@ -109,6 +121,10 @@ class FileStore implements FileBackend {
     this.#format = options.format ?? nativeFormat
     this.#files = options.files ?? systemFiles
     if (options.onEvent !== undefined) this.#listeners.add(options.onEvent)
+  }
+
+  get refreshOwner(): string | undefined {
+    return this.#format.refreshLock === undefined ? undefined : this.#format.owner
   }
 
   get target(): string {
@@ -382,14 +398,54 @@ class FileStore implements FileBackend {
     })
   }
 
-  /** One at a time in this process, too: a reader that recovers and a commit would take each other's lock for lost. */
+  async whileLocked<T>(run: (isHeld: () => boolean) => Promise<T>): Promise<T> {
+    this.#assertOpen()
+    const session = await this.#inTurn(() => this.#join())
+    try {
+      return await run(() => session.held.isHeld())
+    } finally {
+      await this.#inTurn(() => this.#leave(session))
+    }
+  }
+
+  async #join(): Promise<Session> {
+    if (this.#session?.held.isHeld() !== true) this.#session = { ...(await this.#acquire()), users: 0 }
+    this.#session.users++
+    return this.#session
+  }
+
+  async #leave(session: Session): Promise<void> {
+    session.users--
+    if (session.users > 0) return
+    if (this.#session === session) this.#session = undefined
+    // What was taken away from us may be somebody else's by now, or ours again for another purpose.
+    if (session.held.isHeld()) await session.held.release()
+  }
+
   #underLock<T>(run: (file: DocumentFile, held: HeldLock) => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(() => this.#withLock(run))
+    return this.#inTurn(() => {
+      const session = this.#session
+      return session?.held.isHeld() === true ? run(session.file, session.held) : this.#withLock(run)
+    })
+  }
+
+  /** One at a time in this process, too: a reader that recovers and a commit would take each other's lock for lost. */
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(run)
     this.#turn = mine.catch(() => undefined)
     return mine
   }
 
   async #withLock<T>(run: (file: DocumentFile, held: HeldLock) => Promise<T>): Promise<T> {
+    const { file, held } = await this.#acquire()
+    try {
+      return await run(file, held)
+    } finally {
+      await held.release()
+    }
+  }
+
+  async #acquire(): Promise<{ file: DocumentFile; held: HeldLock }> {
     const opened = this.#opened()
     const { file, lock } = opened
     step(this.path, 'mkdir', () => this.#files.makeDirectories(dirname(file.target)))
@@ -397,9 +453,10 @@ class FileStore implements FileBackend {
     try {
       if (!opened.hasSwept || held.wasTakenOver) file.sweep()
       opened.hasSwept = true
-      return await run(file, held)
-    } finally {
+      return { file, held }
+    } catch (error) {
       await held.release()
+      throw error
     }
   }
 
@@ -410,7 +467,8 @@ class FileStore implements FileBackend {
   #opened(): Opened {
     const { target } = this
     if (this.#open?.file.target === target) return this.#open
-    const { owner, lockTimeoutMs, staleLockMs, backups = 3 } = this.#options
+    const { owner, lockTimeoutMs, backups = 3 } = this.#options
+    const staleLockMs = this.#options.staleLockMs ?? this.#format.refreshLock?.staleMs
     const files = this.#files
     this.#snapshot = undefined
     this.#open = {

@@ -133,7 +133,8 @@ export class LockAdapter {
       if (this.#held === undefined) return { mtime: new Date() }
       const stat = this.isOurs() ? this.#files.lstat(path) : null
       if (stat === null) throw Object.assign(new Error('the lock is gone'), { code: 'ENOENT' })
-      return { mtime: new Date(stat.mtimeMs) }
+      // A time that is set comes back a microsecond less, often: cut off, it would be another one.
+      return { mtime: new Date(Math.round(stat.mtimeMs)) }
     })
 
   readonly utimes = (path: string, time: Date, _: Date, done: Callback): void =>

@@ -32,6 +32,14 @@ export class StateBeside implements FileBackend {
     return this.#entries.exclusion
   }
 
+  get refreshOwner(): string | undefined {
+    return this.#entries.refreshOwner
+  }
+
+  whileLocked<T>(run: (isHeld: () => boolean) => Promise<T>): Promise<T> {
+    return this.#entries.whileLocked(run)
+  }
+
   read(key: string): Promise<Versioned | null> {
     return this.#of(key).read(key)
   }

@@ -114,6 +114,17 @@ export class CredentialStore {
     return this.#backend.exclusion
   }
 
+  /** The program whose file this is and that refreshes its logins under a lock of its own; undefined for ours. */
+  get refreshOwner(): string | undefined {
+    return isFileBackend(this.#backend) ? this.#backend.refreshOwner : undefined
+  }
+
+  /** Keeps that program out until `run` has ended; `isHeld` says whether it still does. Elsewhere it only runs. */
+  async withoutOwner<T>(run: (isHeld: () => boolean) => Promise<T>): Promise<T> {
+    if (this.refreshOwner === undefined || !isFileBackend(this.#backend)) return run(() => true)
+    return this.#backend.whileLocked(run)
+  }
+
   /** The credential, or null when there is none. An entry that is there and cannot be read rejects with `store_corrupt`. */
   async read(key: CredentialKey): Promise<Credential | null> {
     const name = keyName(key)
@@ -454,7 +465,8 @@ export function describeCredential(credential: Credential): CredentialInfo {
     case 'oauth': {
       const { grant, tokens, issuer, subject } = credential
       return {
-        ...{ provider, account, type, issuer, subject },
+        ...{ provider, account, type, subject },
+        ...(issuer === '' ? {} : { issuer }),
         scopes: grant.scopes,
         resources: grant.resources,
         ...(tokens.length === 0 ? {} : { expiresAt: latestExpiry(tokens) }),

@@ -1,17 +1,18 @@
 // One process of the process tests: asks for a token at the word "go", and can be told to stop dead at a point.
-// Arguments: JSON { path or postgres or redis, provider, url, stopAt?, sleepsAt?, isCareless?, once?, timing? }. Prints
-// JSON lines.
+// Arguments: JSON { path or postgres or redis, provider, url, stopAt?, sleepsAt?, isCareless?, once?, timing?,
+// format? }. Prints JSON lines.
 import * as fs from 'node:fs'
 import { createInterface } from 'node:readline'
-import { fileBackend, openStore, TokenBroker } from '../../dist/index.js'
+import * as authkeep from '../../dist/index.js'
 
+const { fileBackend, openStore, TokenBroker } = authkeep
 const options = JSON.parse(process.argv[2])
 const { provider, url, stopAt, sleepsAt, isCareless = false, once, timing = {} } = options
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
 /** Where the credentials are, and what to do at the end. */
-async function place({ path, postgres, redis }) {
-  if (path !== undefined) return { backend: fileBackend({ path }), end: async () => {} }
+async function place({ path, format = 'nativeFormat', postgres, redis }) {
+  if (path !== undefined) return { backend: fileBackend({ path, format: authkeep[format] }), end: async () => {} }
   if (postgres !== undefined) {
     const [{ default: pg }, { postgresBackend }] = await Promise.all([
       import('pg'),

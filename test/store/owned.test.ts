@@ -1,11 +1,13 @@
-import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Credential, type OAuthCredential, Secret } from '../../src/credential.ts'
 import { openClawAuthProfilesFormat } from '../../src/formats/openclaw-auth-profiles.ts'
 import { piAuthJsonFormat } from '../../src/formats/pi-auth-json.ts'
 import { fileBackend } from '../../src/store/file.ts'
+import { systemFiles } from '../../src/store/file-operations.ts'
 import { type CredentialStore, openStore } from '../../src/store/store.ts'
 
 let directory: string
@@ -315,6 +317,86 @@ describe("a store in OpenClaw's auth-profiles.json", () => {
     await store.update(login('new'), () => login('new'))
     const backend = fileBackend({ path, format: openClawAuthProfilesFormat })
     expect(await backend.verify()).toMatchObject({ state: 'valid', entries: 7, copy: 'valid' })
+    await backend.close()
+  })
+})
+
+describe('the lock of a file that another program refreshes under', () => {
+  it('stays ours for as long as it is held, whatever the file system makes of its time', async () => {
+    await writeFile(path, piFile)
+    const files = {
+      ...systemFiles,
+      lstat: (of: string) => {
+        const stat = systemFiles.lstat(of)
+        return stat === null ? null : { ...stat, mtimeMs: Math.round(stat.mtimeMs) - 0.001 }
+      },
+    }
+    const backend = fileBackend({ path, format: piAuthJsonFormat, files })
+    await backend.whileLocked(async (isHeld) => {
+      // Twice the heartbeat, and a little.
+      await delay(4_500)
+      expect(isHeld()).toBe(true)
+    })
+    await backend.close()
+  })
+
+  it('is not taken from an owner that has touched it within the time it gives itself', async () => {
+    await writeFile(path, piFile)
+    await mkdir(`${path}.lock`)
+    const seconds = Date.now() / 1_000 - 20
+    await utimes(`${path}.lock`, seconds, seconds)
+    const backend = fileBackend({ path, format: piAuthJsonFormat, lockTimeoutMs: 4_000 })
+    const change = { key: 'acme:default', next: { type: 'api_key', key: 'k' }, expected: null }
+    await expect(backend.commit([change])).rejects.toMatchObject({ code: 'store_busy' })
+    await backend.close()
+    expect(await text()).toBe(piFile)
+  })
+
+  it('is one that OpenClaw makes as a file, and is taken when that is as old as OpenClaw lets none become', async () => {
+    await writeFile(path, '{"version":1,"profiles":{}}')
+    await writeFile(`${path}.lock`, JSON.stringify({ pid: 1, createdAt: new Date().toISOString() }))
+    const change = { key: 'acme:default', next: { type: 'api_key', key: 'k' }, expected: null }
+    const hasty = fileBackend({ path, format: openClawAuthProfilesFormat, lockTimeoutMs: 500 })
+    await expect(hasty.commit([change])).rejects.toMatchObject({ code: 'store_busy' })
+    await hasty.close()
+    const seconds = Date.now() / 1_000 - 200
+    await utimes(`${path}.lock`, seconds, seconds)
+    const backend = fileBackend({ path, format: openClawAuthProfilesFormat })
+    expect(await backend.commit([change])).toEqual({ ok: true })
+    await backend.close()
+    expect(await readdir(directory)).not.toContain('auth.json.lock')
+  })
+
+  it('is held over several commits, by all who ask for it at once, and is given back after the last', async () => {
+    const backend = fileBackend({ path, format: piAuthJsonFormat })
+    const commit = (provider: string) =>
+      backend.commit([{ key: `${provider}:default`, next: { type: 'api_key', key: 'k' }, expected: null }])
+    const isLocked = async (): Promise<boolean> => (await readdir(directory)).includes('auth.json.lock')
+    await Promise.all(
+      ['a', 'b', 'c'].map((provider) =>
+        backend.whileLocked(async (isHeld) => {
+          expect(await commit(provider)).toEqual({ ok: true })
+          expect(await commit(`${provider}2`)).toEqual({ ok: true })
+          expect([isHeld(), await isLocked()]).toEqual([true, true])
+        }),
+      ),
+    )
+    expect(await isLocked()).toBe(false)
+    expect(await backend.keys()).toHaveLength(6)
+    // One that ends leaves it to the others.
+    const first = backend.whileLocked(async () => undefined)
+    const second = backend.whileLocked(async (isHeld) => {
+      await first
+      expect(isHeld()).toBe(true)
+    })
+    await Promise.all([first, second])
+    // Lost: the commits of whoever goes on wait for the lock like any other's.
+    await backend.whileLocked(async (isHeld) => {
+      await rm(`${path}.lock`, { recursive: true })
+      expect(isHeld()).toBe(false)
+      expect(await commit('d')).toEqual({ ok: true })
+    })
+    expect(await isLocked()).toBe(false)
     await backend.close()
   })
 })
