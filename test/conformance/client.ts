@@ -1,20 +1,20 @@
 // A small MCP client over streamable HTTP, for the conformance suite: `node client.ts <server url>`. It knows JSON-RPC
-// and nothing of OAuth, which is authkeep's: a request is refused, the refusal says where to log in, a login follows,
-// and from then on the broker's `fetch` answers for every token. Its last line says how it ended.
+// and nothing of OAuth, which is that of `authkeep/mcp`. Its last line says how it ended.
 import { createPrivateKey } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import {
   clientCredentialsFlow,
-  discoverProvider,
   type GrantFlow,
   isAuthkeepError,
   loopbackFlow,
   memoryBackend,
   openStore,
   type PrivateJwk,
-  type Provider,
   type ProviderClient,
-  TokenBroker,
 } from 'authkeep'
+import { McpServers } from 'authkeep/mcp'
 
 const [, , server = ''] = process.argv
 const scenario = process.env['MCP_CONFORMANCE_SCENARIO'] ?? ''
@@ -42,37 +42,15 @@ function jwkOf(pem: string): PrivateJwk {
 }
 
 const store = await openStore({ backend: memoryBackend() })
-let provider: Provider | undefined
-let broker: TokenBroker | undefined
-
-/**
- * A request without a token until one is refused; from then on the broker's. A refusal that it could not cure may mean
- * that the server has moved to another authorization server, so it is asked again where to log in.
- */
-async function send(url: string, init: RequestInit): Promise<Response> {
-  const response = await (broker === undefined ? fetch(url, init) : broker.fetch(url, init))
-  if (response.status !== 401) return response
-  const found = await discoverProvider(url, {
-    challenge: response.headers,
-    ...registered(),
-    registration: {
-      clientIdUrl: 'https://conformance-test.local/client-metadata.json',
-      clientName: 'authkeep conformance client',
-    },
-  })
-  if (found.issuer === provider?.issuer) return response
-  await broker?.close()
-  const made: TokenBroker = new TokenBroker({
-    store,
-    providers: [found],
-    onAuthorize: async ({ target }) => {
-      await made.authorize(target, flow)
-    },
-  })
-  provider = found
-  broker = made
-  return made.fetch(url, init)
-}
+const directory = await mkdtemp(join(tmpdir(), 'authkeep-conformance-'))
+const servers = new McpServers({
+  ...{ store, directory, flow },
+  ...registered(),
+  registration: {
+    clientIdUrl: 'https://conformance-test.local/client-metadata.json',
+    clientName: 'authkeep conformance client',
+  },
+})
 
 const clientInfo = { name: 'authkeep-conformance', version: '1.0.0' }
 /** From 2026-07-28 on there is no handshake: every request says what it is. */
@@ -101,7 +79,7 @@ async function request(method: string, parameters: Record<string, unknown>): Pro
 }
 
 function post(message: Record<string, unknown>): Promise<Response> {
-  return send(server, {
+  return servers.fetch(server, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
@@ -124,6 +102,7 @@ try {
   console.log(isAuthkeepError(error) ? `refused: ${error.code}: ${error.message}` : `failed: ${String(error)}`)
   process.exitCode = 1
 } finally {
-  await broker?.close()
+  await servers.close()
   await store.close()
+  await rm(directory, { recursive: true })
 }
