@@ -178,7 +178,7 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
     variableOf(d.account) !== undefined
       ? `What the environment holds for ${d.provider} (${d.account ?? ''}) does not serve: ${reasons[d.reason]}.`
       : d.owner !== undefined
-        ? `The ${d.provider} login "${d.account ?? ''}" has expired, and is ${d.owner}'s to renew: run ${d.owner}, or take it over with broker.takeOver().`
+        ? `The ${d.provider} login "${d.account ?? ''}" has expired, and is ${d.owner}'s to renew: run ${d.owner}, or take it over.`
         : `${failures.has(d.reason) ? `The login to ${d.provider} failed` : `A login to ${d.provider} is needed`}: ${reasons[d.reason]}${inBrackets(d.resource ?? d.description)}.`,
   scope_missing: (d) =>
     d.asked !== undefined

@@ -19,6 +19,7 @@ import { type AccessToken, BrokeredToken } from './access-token.ts'
 import { AccountMemory } from './accounts.ts'
 import type { Helpless } from './alternatives.ts'
 import { Asker, type AuthorizeHandler } from './ask.ts'
+import { lenderOf } from './borrowed.ts'
 import { TokenCache } from './cache.ts'
 import { type Candidate, choices, obtainableRoute, readCredential } from './candidates.ts'
 import { carries } from './changes.ts'
@@ -770,8 +771,9 @@ export class TokenBroker {
   #moment(provider: Provider, options: GetTokenOptions, startedAt: number, credential: Credential): Moment {
     const { minTtlMs = null, rejected = null, allowWider = this.#allowWider } = options
     const offset = this.#offset(credential)
-    const [now, leeway] = [this.#clock.now() + offset, this.#leeway]
-    return { now, provider, minTtlMs, startedAt: startedAt + offset, rejected, leeway, allowWider }
+    const [now, leeway, owner] = [this.#clock.now() + offset, this.#leeway, lenderOf(credential)]
+    const moment = { now, provider, minTtlMs, startedAt: startedAt + offset, rejected, leeway, allowWider }
+    return owner === undefined ? moment : { ...moment, owner }
   }
 
   /** How far the server's clock is ahead of ours, in milliseconds. */

@@ -83,9 +83,16 @@ export function decide(credential: Credential, requirement: Requirement, moment:
   }
   const { provider, account } = credential
   const isRefused = (credential.type === 'api_key' ? credential.key : credential.token).reveal() === moment.rejected
-  const reason = isRefused ? 'refused' : 'expired'
-  return { action: 'authorize', error: new AuthkeepError('authorization_required', { provider, account, reason }) }
+  if (!isRefused && moment.owner !== undefined) return authorize(borrowed(credential, moment.owner))
+  return authorize(
+    new AuthkeepError('authorization_required', { provider, account, reason: isRefused ? 'refused' : 'expired' }),
+  )
 }
+
+const authorize = (error: AuthkeepError): Decision => ({ action: 'authorize', error })
+
+const borrowed = ({ provider, account }: Credential, owner: string): AuthkeepError =>
+  new AuthkeepError('authorization_required', { provider, account, reason: 'borrowed', owner })
 
 /** An endpoint that refuses what was fetched for it a moment ago does not want another token, but something else. */
 const leastBetweenForcedMs = 60_000
@@ -167,7 +174,6 @@ function renewal(credential: Credential, token: Usable, requirement: Requirement
 function decideRefresh(credential: OAuthCredential, requirement: Requirement, moment: Moment): Decision {
   const { grant, issuer, clientId } = credential
   const who = { provider: credential.provider, account: credential.account }
-  const authorize = (error: AuthkeepError): Decision => ({ action: 'authorize', error })
 
   if (issuer !== moment.provider.issuer || clientId !== moment.provider.client.id) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'registration_changed' }))
@@ -187,11 +193,9 @@ function decideRefresh(credential: OAuthCredential, requirement: Requirement, mo
   if (grant.reissue !== undefined && grant.refreshToken === null) {
     return { action: 'reissue', scopes: requirement.scopes.length > 0 ? requirement.scopes : grant.scopes, resource }
   }
+  if (moment.owner !== undefined) return authorize(borrowed(credential, moment.owner))
   if (grant.refreshToken === null) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'no_refresh_token' }))
-  }
-  if (moment.owner !== undefined) {
-    return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'borrowed', owner: moment.owner }))
   }
   if (grant.refreshExpiresAt !== null && grant.refreshExpiresAt <= moment.now) {
     return authorize(new AuthkeepError('authorization_required', { ...who, reason: 'expired' }))

@@ -2,6 +2,7 @@ import { type Credential, type CredentialKey, environmentAccount, keyName, Secre
 import { isAuthkeepError } from '../errors.ts'
 import type { Provider } from '../provider.ts'
 import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
+import { BorrowedLogins } from './borrowed.ts'
 import { labelled } from './owner.ts'
 
 /** Names to values, as `process.env` has them. */
@@ -45,11 +46,12 @@ function credentialIn(provider: Provider, variable: string, environment: Environ
   return credential
 }
 
-/** What is stored, together with what the environment holds: read only. */
+/** What is stored, together with what the environment and other programs hold: read only. */
 export class Entries {
   readonly #store: CredentialStore
   readonly #providers: readonly Provider[]
   readonly #environment: EnvironmentVariables
+  readonly #borrowed = new BorrowedLogins()
 
   constructor(store: CredentialStore, providers: readonly Provider[], environment: EnvironmentVariables) {
     this.#store = store
@@ -63,7 +65,8 @@ export class Entries {
     if (held !== null) return held
     const stored = await this.#store.read(key)
     const provider = this.#providers.find(({ id }) => id === key.provider)
-    return stored === null || provider === undefined ? stored : labelled(stored, provider)
+    if (stored === null || provider === undefined) return stored
+    return this.#borrowed.follow(labelled(stored, provider), provider)
   }
 
   /** @throws AuthkeepError as `CredentialStore.list` */

@@ -129,7 +129,7 @@ async function checkLock(path: string): Promise<readonly Check[]> {
 
 /** Credential files of other programs that are present: where an emptied store could be filled from again. */
 async function filesElsewhere(env: Context['env']): Promise<readonly { program: string; path: string }[]> {
-  const { otherPrograms } = await import('./other-programs.ts')
+  const { otherPrograms } = await import('../broker/other-programs.ts')
   const known = (await otherPrograms(env)).flatMap(({ name, paths }) => paths.map((path) => ({ program: name, path })))
   const present = await Promise.all(
     known.map(async ({ path }) => (await lstat(path).catch(() => null))?.isFile() === true),

@@ -1,7 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { planLogin } from '../broker/authorize.ts'
+import { borrowedCredential, type Imported } from '../broker/borrowed.ts'
 import { withToken } from '../broker/changes.ts'
+import { type OtherProgram, otherPrograms, readLogins } from '../broker/other-programs.ts'
 import { claimsOf } from '../claims.ts'
 import { type Credential, type CredentialKey, fingerprint, keyName } from '../credential.ts'
 import { AuthkeepError, errnoOf } from '../errors.ts'
@@ -12,7 +13,6 @@ import { nearestName } from '../nearest.ts'
 import type { Provider } from '../provider.ts'
 import { type Context, type Result, textOption, UsageError } from './context.ts'
 import { type Home, withHome } from './open-home.ts'
-import { type OtherProgram, otherPrograms } from './other-programs.ts'
 import { expiryInWords, harmless, table } from './output.ts'
 
 /** A login that was found, and where. */
@@ -20,16 +20,6 @@ interface Found {
   readonly program: OtherProgram
   readonly path: string
   readonly login: ForeignLogin
-}
-
-/** What an entry remembers of where it came from, as `metadata.imported`. */
-export interface Imported {
-  readonly program: string
-  readonly path: string
-  readonly entry: string
-  readonly mode: 'borrowed' | 'taken over'
-  /** Unix milliseconds. */
-  readonly at: number
 }
 
 /** What becomes of one: the entry it makes, or why it makes none. */
@@ -110,18 +100,18 @@ function plan(found: Found, takesOver: boolean, context: Context, providers: rea
   const mode = takesOver ? 'taken over' : 'borrowed'
   const imported = { program: program.id, path, entry: login.name, mode, at: now } satisfies Imported
   const common = { ...key, metadata: { imported } }
-  if (login.type === 'api_key') return { found, key, credential: { type: 'api_key', ...common, key: login.secret } }
+  if (login.type === 'api_key') return { found, key, credential: borrowedCredential(login, common, provider) }
   if (takesOver && login.refreshToken !== null) {
     const strange = belongsElsewhere(login, provider)
     if (strange !== null) return none(strange)
     return { found, key, credential: takenOver(login, common, provider, now) }
   }
   if (takesOver) return none('there is no refresh token to take over')
-  const { expiresAt, secret } = login
+  const { expiresAt } = login
   if (expiresAt !== null && expiresAt <= now) {
     return none(`its access token has expired; let ${program.name} renew it, or take it over with --take-over`)
   }
-  return { found, key, credential: { type: 'token', ...common, token: secret, expiresAt } }
+  return { found, key, credential: borrowedCredential(login, common, provider) }
 }
 
 /** A refresh token is sent to no server but its own (RFC 6749 §10.4): where a token shows whose it is, that is looked at. */
@@ -195,10 +185,10 @@ function sentenceFor(
 ): string {
   if (credential === null) return `Not imported: ${login.name} of ${program.name}: ${reason ?? ''}.`
   const name = `${login.name} of ${program.name} as ${key.provider} "${key.account}"`
-  if (credential.type === 'api_key') return `Copied the API key ${name}.`
+  if (credential.type === 'api_key') return `Borrowed the API key ${name}.`
   if (takesOver) return `Took over ${name}; authkeep refreshes it from now on.`
   const expiry = expiryInWords(login.expiresAt, now)
-  return `Borrowed ${name}: its access token, which expires: ${expiry}. It is never refreshed here.`
+  return `Borrowed ${name}: its access token, which expires: ${expiry}. ${program.name} renews it.`
 }
 
 // --- looking ---------------------------------------------------------------------------------------------------------
@@ -206,11 +196,9 @@ function sentenceFor(
 async function look(program: OtherProgram): Promise<{ found: readonly Found[]; problems: readonly string[] }> {
   const found: Found[] = []
   const problems: string[] = []
-  const read = await program.load()
   for (const path of program.paths) {
     try {
-      const text = await readFile(path, 'utf8')
-      found.push(...read(text).map((login) => ({ program, path, login })))
+      found.push(...(await readLogins(program, path)).map((login) => ({ program, path, login })))
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === 'ENOENT') continue

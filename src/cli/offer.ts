@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { otherPrograms } from '../broker/other-programs.ts'
 import { parseKeyName } from '../credential.ts'
 import { homeDirectory } from '../home.ts'
 import type { Provider } from '../provider.ts'
@@ -9,7 +10,6 @@ import { type Command, commands, globalOptions } from './commands.ts'
 import type { Context, Result } from './context.ts'
 import { knownProviders } from './known-providers.ts'
 import { providersPath, storePath } from './open-home.ts'
-import { otherPrograms } from './other-programs.ts'
 import { harmless } from './output.ts'
 
 /** What may stand in the place of a word: the whole of it, unquoted. */

@@ -103,6 +103,10 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
           ...info,
           status: z.enum(['live', 'in doubt', 'login needed', 'unreadable']),
           source: text.describe('login, or the program and file that it was imported from'),
+          sharedWith: z
+            .array(z.looseObject({ program: text, path: text, entry: text }))
+            .optional()
+            .describe('files of other programs with the same refresh token'),
           rest: z
             .looseObject({ reason: text, until: time })
             .optional()

@@ -1,14 +1,15 @@
 import { lstat } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import { BorrowedLogins, importedFrom } from '../broker/borrowed.ts'
 import { environmentEntries } from '../broker/environment.ts'
 import { accountsName, markOf, type Rest, readAccounts, restOf } from '../broker/order.ts'
-import { type Credential, keyName } from '../credential.ts'
-import { isAuthkeepError } from '../errors.ts'
+import { type Credential, fingerprint, keyName } from '../credential.ts'
+import { errnoOf, isAuthkeepError } from '../errors.ts'
+import { FormatError } from '../formats/format.ts'
 import { homeDirectory } from '../home.ts'
 import type { Provider } from '../provider.ts'
-import { type CredentialInfo, type CredentialStore, openStore } from '../store/store.ts'
+import { type CredentialInfo, type CredentialStore, describeCredential, openStore } from '../store/store.ts'
 import { type Context, type Result, textOption } from './context.ts'
-import type { Imported } from './import.ts'
 import { knownProviders } from './known-providers.ts'
 import { providersPath, storePath } from './open-home.ts'
 import { durationInWords, expiryInWords, harmless, table, titled } from './output.ts'
@@ -18,6 +19,7 @@ interface Line extends CredentialInfo {
   readonly status: ReturnType<typeof stateOf>
   readonly source: string
   readonly rest?: Pick<Rest, 'reason' | 'until'>
+  readonly sharedWith?: readonly Holder[]
 }
 
 /** Another store that would be used, were it not for something that goes first. */
@@ -40,17 +42,24 @@ export async function status(context: Context): Promise<Result> {
   try {
     const now = Date.now()
     const infos = await store.list()
+    const known = await knownProviders(providersPath(context.home), context.env)
+    const borrowed = new BorrowedLogins()
+    const elsewhere = infos.some(({ refreshable }) => refreshable === true) ? await loginsElsewhere(context.env) : []
     const credentials = await Promise.all(
-      infos.map(async (info) => {
-        const credential = await readOf(info, store)
+      infos.map(async (stored) => {
+        const entry = await readOf(stored, store)
+        const provider = known.providers.find(({ id }) => id === stored.provider)
+        const credential = entry === null || provider === undefined ? entry : await borrowed.follow(entry, provider)
+        const info = credential === entry || credential === null ? stored : describeCredential(credential)
         const rest = credential === null ? null : await restOfStored(credential, store, now)
-        const line = { ...info, status: stateOf(info, now), source: sourceOf(credential) }
+        const sharedWith = credential === null ? [] : holdersOf(credential, elsewhere)
+        const shared = sharedWith.length === 0 ? {} : { sharedWith }
+        const line = { ...info, status: stateOf(info, now), source: sourceOf(credential), ...shared }
         return rest === null ? line : { ...line, rest: { reason: rest.reason, until: rest.until } }
       }),
     )
     const chosenBy = homeChosenBy(context)
     const shadowed = await shadowedStores(context, chosenBy)
-    const known = await knownProviders(providersPath(context.home), context.env)
     const environment = heldBy(context, known.providers, infos)
     const { overriding } = known
     const json = { store: store.location, chosenBy, shadowed, environment, overriding, credentials }
@@ -98,6 +107,12 @@ function render(credentials: readonly Line[], now: number, columns: number): rea
           ),
     ),
     ...imported.map(({ provider, account, source }) => harmless(`${provider}:${account} is ${source}`)),
+    ...credentials.flatMap(({ provider, account, sharedWith = [] }) =>
+      sharedWith.flatMap(({ program, path }) => {
+        const who = `${provider}:${account} has the same refresh token as ${program} (${path})`
+        return titled('!! ', [harmless(`${who}: whichever refreshes second is logged out`)], columns)
+      }),
+    ),
   ]
 }
 
@@ -129,8 +144,42 @@ async function readOf(info: CredentialInfo, store: CredentialStore): Promise<Cre
 
 /** Where a login comes from, in words: one of ours, or one of another program. */
 function sourceOf(credential: Credential | null): string {
-  const imported = credential?.metadata?.['imported'] as Imported | undefined
+  const imported = credential === null ? undefined : importedFrom(credential)
   return imported === undefined ? 'login' : `${imported.mode} from ${imported.program} (${imported.path})`
+}
+
+/** The same refresh token in the file of another program: both are of one lineage, which can be refreshed once. */
+interface Holder {
+  readonly program: string
+  readonly path: string
+  readonly entry: string
+}
+
+async function loginsElsewhere(env: Context['env']): Promise<readonly (Holder & { readonly token: string })[]> {
+  const { otherPrograms, readLogins } = await import('../broker/other-programs.ts')
+  const looks = (await otherPrograms(env)).flatMap((program) =>
+    program.paths.map(async (path) => {
+      try {
+        return (await readLogins(program, path)).flatMap(({ name, refreshToken: token }) =>
+          token === null ? [] : [{ program: program.id, path, entry: name, token: fingerprint(token) }],
+        )
+      } catch (error) {
+        // Not there, or not to be read: then nothing can be said of it, and nothing has to be.
+        if (errnoOf(error) === undefined && !(error instanceof FormatError)) throw error
+        return []
+      }
+    }),
+  )
+  return (await Promise.all(looks)).flat()
+}
+
+function holdersOf(
+  credential: Credential,
+  elsewhere: readonly (Holder & { readonly token: string })[],
+): readonly Holder[] {
+  if (credential.type !== 'oauth' || credential.grant.refreshToken === null) return []
+  const own = fingerprint(credential.grant.refreshToken)
+  return elsewhere.flatMap(({ token, ...holder }) => (token === own ? [holder] : []))
 }
 
 async function restOfStored(credential: Credential, store: CredentialStore, now: number): Promise<Rest | null> {

@@ -80,9 +80,7 @@ describe("a broker on the file of another program, pi's", () => {
     const error: unknown = await broker.getToken(target).catch((thrown: unknown) => thrown)
     if (!isAuthkeepError(error, 'authorization_required')) throw error
     expect(error.detail).toEqual({ provider: 'demo', account: 'default', reason: 'borrowed', owner: 'pi' })
-    expect(error.message).toBe(
-      'The demo login "default" has expired, and is pi\'s to renew: run pi, or take it over with broker.takeOver().',
-    )
+    expect(error.message).toBe('The demo login "default" has expired, and is pi\'s to renew: run pi, or take it over.')
     expect(error.loginCommand).toBeUndefined()
     expect(asked).toEqual([])
     expect(JSON.stringify(await broker.explain(target))).toContain("pi's to renew")

@@ -53,16 +53,23 @@ it('borrows: the access token only, which serves, is never refreshed, and leaves
     other: { type: 'oauth', refresh: 'secret-r', access: token, expires: later },
   })
   const borrowed = await run('import', 'opencode', '--provider', 'demo', '--account', 'lent')
+  await untouched()
   expect(borrowed).toMatchObject({ code: 0, stderr: '' })
   expect(borrowed.stdout).toContain('Borrowed other of opencode as demo "lent"')
   expect(await readFile(join(home, 'auth.json'), 'utf8')).not.toContain('secret-r')
   const served = await run('token', `${desk.api.origin}/files`, '--account', 'lent')
   expect(served.stdout).toBe(`${token}\n`)
   expect((await run('status')).stdout).toContain('borrowed from opencode')
+  await put(opencode, { other: { type: 'oauth', refresh: 'secret-r', access: 'renewed', expires: later + 3_600_000 } })
+  expect((await run('token', `${desk.api.origin}/files`, '--account', 'lent')).stdout).toBe('renewed\n')
+  expect(json(await run('status', '--json'))).toMatchObject({
+    credentials: expect.arrayContaining([
+      expect.objectContaining({ account: 'lent', expiresAt: later + 3_600_000 }),
+    ]) as unknown,
+  })
   expect((await run('logout', 'demo', '--account', 'lent')).stdout).toContain(
     'the program it belongs to stays logged in',
   )
-  await untouched()
 })
 
 it('takes over only when told to, in words, and refreshes from then on', async () => {
@@ -77,8 +84,14 @@ it('takes over only when told to, in words, and refreshes from then on', async (
   const taken = await run('import', 'opencode', '--take-over')
   expect(taken.code).toBe(0)
   expect(taken.stdout).toContain('opencode will be logged out at its next refresh.')
+  const shared = await run('status')
+  expect(shared.stdout.replaceAll(/\s+/g, ' ')).toContain('demo:default has the same refresh token as opencode')
+  expect(json(await run('status', '--json'))).toMatchObject({
+    credentials: [{ sharedWith: [{ program: 'opencode', entry: 'demo' }] }],
+  })
   expect(await run('token', `${desk.api.origin}/files`)).toMatchObject({ code: 0 })
   await untouched()
+  expect((await run('status')).stdout).not.toContain('same refresh token')
   const again = await run('import', 'opencode', '--take-over')
   expect(again.code).toBe(1)
   expect(await desk.refreshTokens()).not.toContain(refresh)

@@ -1,8 +1,8 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import type { ForeignReader } from '../formats/foreign.ts'
-import type { Context } from './context.ts'
+import type { ForeignLogin, ForeignReader } from '../formats/foreign.ts'
+import type { EnvironmentVariables } from './environment.ts'
 
 /** Another program that keeps logins in a file of its own. */
 export interface OtherProgram {
@@ -14,8 +14,14 @@ export interface OtherProgram {
   readonly notice?: string
 }
 
+/** @throws what reading the file does, and FormatError */
+export async function readLogins(program: OtherProgram, path: string): Promise<readonly ForeignLogin[]> {
+  const [read, text] = await Promise.all([program.load(), readFile(path, 'utf8')])
+  return read(text)
+}
+
 /** The programs whose files can be read, and where those are on this machine. */
-export async function otherPrograms(env: Context['env']): Promise<readonly OtherProgram[]> {
+export async function otherPrograms(env: EnvironmentVariables): Promise<readonly OtherProgram[]> {
   const home = env['HOME'] ?? homedir()
   const data = env['XDG_DATA_HOME'] ?? join(home, '.local', 'share')
   const openClaw = env['OPENCLAW_STATE_DIR'] ?? join(home, '.openclaw')
