@@ -23,6 +23,11 @@ export interface Endpoint {
   readonly service?: string
   /** What a client of the service is told to call; default the `url` up to its star, without a slash at the end. */
   readonly baseUrl?: string
+  /**
+   * The user name that goes with the token where a client can only send a user and a password (RFC 7617), as git and
+   * docker do. Default: one that most hosts ignore.
+   */
+  readonly username?: string
   /** The models that the service has here, with `*` for any run of characters. Default: whichever it is asked for. */
   readonly models?: readonly string[]
   /**

@@ -182,6 +182,10 @@ function schemaOf(z: Zod) {
     accepts: list(oneOf('oauth', 'api_key', 'token')).exactOptional(),
     service: text().exactOptional(),
     baseUrl: url().exactOptional(),
+    username: z
+      .string('must be a string')
+      .regex(/^[^:\p{Cc}]+$/u, 'must be a user name without a colon')
+      .exactOptional(),
     models: list(text()).exactOptional(),
     cookies: list(
       z.string('must be a string').regex(cookieName, 'must be the name of a cookie, with a star only at its end'),

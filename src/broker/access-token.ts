@@ -22,6 +22,8 @@ export interface AccessToken {
   readonly scopes: readonly string[]
   readonly resource: string | undefined
   readonly account: string
+  /** What its endpoint declares as `username`. */
+  readonly username: string | undefined
   /** The token itself. */
   reveal(): string
   /**
@@ -69,6 +71,11 @@ export class BrokeredToken implements AccessToken {
 
   get endpoint(): string | undefined {
     return this.#origin.endpoint
+  }
+
+  get username(): string | undefined {
+    const { provider, endpoint } = this.#origin
+    return provider.endpoints?.find(({ url }) => url === endpoint)?.username
   }
 
   constructor(token: Usable, origin: Origin) {

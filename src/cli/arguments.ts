@@ -36,6 +36,9 @@ export async function readArguments(args: readonly string[]): Promise<Arguments>
       throw new UsageError(`authkeep ${command.name} has no option --${name}.`)
     }
   }
+  if (command.speaksProtocol === true && options['json'] === true) {
+    throw new UsageError(`authkeep ${command.name} speaks another program's protocol and takes no --json.`)
+  }
   const isOmitted = command.mayOmit === true && words.length === 0
   const isRepeated = command.mayRepeat === true && words.length > command.takes.length
   if (words.length !== command.takes.length && !isOmitted && !isRepeated)

@@ -21,6 +21,8 @@ export interface Command {
   readonly mayRepeat?: boolean
   /** Whether a command line follows after `--`: that of another program, or one that help need not speak of. */
   readonly takesRest?: true | 'unseen'
+  /** Whether stdin and stdout speak another program's protocol: then there is no `--json`. */
+  readonly speaksProtocol?: true
   readonly options: Readonly<Record<string, Option>>
   readonly examples: readonly string[]
   /** Loads the command's file only when it is the one asked for: `authkeep token` must not pay for the others. */
@@ -32,6 +34,12 @@ export const globalOptions: Readonly<Record<string, Option>> = {
   home: { type: 'string', value: 'dir', about: 'where auth.json and providers/ are' },
   help: { type: 'boolean', about: 'show this' },
   version: { type: 'boolean', about: 'show the version' },
+}
+
+/** The global options that a command takes, too. */
+export function optionsEverywhere(command: Command | undefined): Readonly<Record<string, Option>> {
+  const { json, ...others } = globalOptions
+  return command?.speaksProtocol === true || json === undefined ? others : { json, ...others }
 }
 
 const account: Option = { type: 'string', value: 'name', about: 'which login to use, where there are several' }
@@ -115,9 +123,12 @@ export const commands: readonly Command[] = [
     options: {
       account,
       'min-ttl': { type: 'string', value: 'seconds', about: 'how long the token must live at least' },
+      format: { type: 'string', value: 'name', about: 'raw, header, json, env, k8s, git, docker, aws, google' },
+      env: { type: 'string', value: 'name', about: 'the variable of --format env (default: AUTHKEEP_TOKEN)' },
     },
     examples: [
       'authkeep token https://api.example/files',
+      'authkeep token https://api.example/files --format header',
       'curl -H "Authorization: Bearer $(authkeep token https://api.example/files)" \\\n    https://api.example/files',
     ],
     load: async () => (await import('./token.ts')).token,
@@ -136,6 +147,33 @@ export const commands: readonly Command[] = [
       'authkeep exec https://api.example/files --env API_TOKEN -- env',
     ],
     load: async () => (await import('./exec.ts')).exec,
+  },
+  {
+    name: 'git-credential',
+    about: 'Hand git a token: get, store, erase',
+    takes: ['action'],
+    speaksProtocol: true,
+    options: { account },
+    examples: ["printf 'protocol=https\\nhost=api.example\\npath=files\\n' |\n    authkeep git-credential get"],
+    load: async () => (await import('./git-credential.ts')).gitCredential,
+  },
+  {
+    name: 'docker-credential',
+    about: 'Hand docker a token: get, list',
+    takes: ['action'],
+    speaksProtocol: true,
+    options: { account },
+    examples: ['printf https://api.example/files | authkeep docker-credential get'],
+    load: async () => (await import('./docker-credential.ts')).dockerCredential,
+  },
+  {
+    name: 'secret-ref',
+    about: 'Hand OpenClaw the secrets it asks for on stdin',
+    takes: [],
+    speaksProtocol: true,
+    options: {},
+    examples: [`printf '{"protocolVersion":1,"ids":["https://api.example/files"]}' |\n    authkeep secret-ref`],
+    load: async () => (await import('./secret-ref.ts')).secretRef,
   },
   {
     name: 'explain',

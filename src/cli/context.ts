@@ -56,6 +56,13 @@ export function secondsOption(context: Context, name: string): number | undefine
   return Math.round(Number(value) * 1_000)
 }
 
+/** The value of `--env`: the variable that a token is to be in. */
+export function variableOption(context: Context): string {
+  const variable = textOption(context, 'env') ?? 'AUTHKEEP_TOKEN'
+  if (!/^[A-Za-z_]\w*$/.test(variable)) throw new UsageError('--env takes the name of an environment variable.')
+  return variable
+}
+
 /** The word of a command that must be a URL. */
 export function urlWord(context: Context): URL {
   const word = context.words[0] ?? ''

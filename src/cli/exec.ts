@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { errnoOf } from '../errors.ts'
-import { type Context, type Result, textOption, UsageError, urlWord } from './context.ts'
+import { type Context, type Result, textOption, UsageError, urlWord, variableOption } from './context.ts'
 import { withHome } from './open-home.ts'
 import { harmless } from './output.ts'
 
@@ -22,8 +22,7 @@ export async function exec(context: Context): Promise<Result> {
   const url = urlWord(context)
   const [file, ...args] = context.rest
   if (file === undefined) throw new UsageError('authkeep exec needs a command after --.')
-  const variable = textOption(context, 'env') ?? 'AUTHKEEP_TOKEN'
-  if (!/^[A-Za-z_]\w*$/.test(variable)) throw new UsageError('--env takes the name of an environment variable.')
+  const variable = variableOption(context)
   const account = textOption(context, 'account')
   const token = await withHome(context, {}, async ({ broker }) =>
     (await broker.getToken(url, { signal: context.signal, ...(account === undefined ? {} : { account }) })).reveal(),

@@ -1,4 +1,4 @@
-import { type Command, commands, globalOptions, type Option } from './commands.ts'
+import { type Command, commands, globalOptions, type Option, optionsEverywhere } from './commands.ts'
 
 /** Help for everything, or for one command, made from the table of commands. */
 export function helpFor(command: Command | undefined): string {
@@ -31,7 +31,7 @@ function helpForCommand(command: Command): readonly string[] {
     '',
     `Usage: authkeep ${command.takesRest === true ? usage(command).replace(' --', ' [options] --') : `${usage(command)}${own.length === 0 ? '' : ' [options]'}`}`,
     '',
-    ...columns([...own, ...optionRows(globalOptions)]),
+    ...columns([...own, ...optionRows(optionsEverywhere(command))]),
     '',
     'Examples:',
     ...command.examples.map((example) => `  ${example}`),

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { tokenFormats } from '../adapters/helper-output.ts'
 import { otherPrograms } from '../broker/other-programs.ts'
 import { parseKeyName } from '../credential.ts'
 import { homeDirectory } from '../home.ts'
@@ -6,7 +7,7 @@ import type { Provider } from '../provider.ts'
 import { type CredentialInfo, type CredentialStore, openStore } from '../store/store.ts'
 import { encodeForBash, readBashLine } from './bash-line.ts'
 import { flowNames } from './choose-flow.ts'
-import { type Command, commands, globalOptions } from './commands.ts'
+import { type Command, commands, globalOptions, optionsEverywhere } from './commands.ts'
 import type { Context, Result } from './context.ts'
 import { knownProviders } from './known-providers.ts'
 import { providersPath, storePath } from './open-home.ts'
@@ -119,7 +120,10 @@ function read(words: readonly string[]): Read {
 }
 
 const optionsOf = (command: Command | undefined): readonly Offered[] =>
-  Object.entries({ ...command?.options, ...globalOptions }).map(([name, { about }]) => ({ word: `--${name}`, about }))
+  Object.entries({ ...command?.options, ...optionsEverywhere(command) }).map(([name, { about }]) => ({
+    word: `--${name}`,
+    about,
+  }))
 
 function firstWords(positionals: readonly string[]): Offer {
   const found = new Map<string, string>()
@@ -157,6 +161,10 @@ async function valuesOf(name: string, there: There, command?: string): Promise<O
       return files
     case 'shell':
       return plain(['bash', 'zsh', 'fish'])
+    case 'format':
+      return plain(tokenFormats)
+    case 'action':
+      return plain(command === 'git-credential' ? ['get', 'store', 'erase'] : ['get', 'list'])
     case 'flow':
       return plain(flowNames)
     case 'program':

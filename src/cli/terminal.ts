@@ -15,10 +15,15 @@ export function isTerminal(): boolean {
   return process.stdin.isTTY || process.stderr.isTTY
 }
 
+/** All of stdin, for a command that another program talks to. */
+export async function readInput(signal: AbortSignal): Promise<string> {
+  return readAll(addAbortSignal(signal, process.stdin))
+}
+
 /** One secret: typed without being shown, or all of stdin where that is no terminal. */
 export async function readSecret(context: Context, name: string): Promise<string> {
   const { stdin } = process
-  const read = stdin.isTTY ? typed(context, `${name} (not shown): `) : readAll(addAbortSignal(context.signal, stdin))
+  const read = stdin.isTTY ? typed(context, `${name} (not shown): `) : readInput(context.signal)
   const secret = (await read).trim()
   if (secret === '') throw new UsageError(`There is no ${name} on stdin.`)
   if (/\s/.test(secret)) {

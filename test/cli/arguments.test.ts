@@ -41,6 +41,8 @@ describe('a command line', () => {
     ['login acme -x', 'There is no option -x.'],
     ['login acme --account', '--account needs a value.'],
     ['login acme --account --json', '--account needs a value.'],
+    ['secret-ref --json', "authkeep secret-ref speaks another program's protocol and takes no --json."],
+    ['git-credential', 'authkeep git-credential needs <action>.'],
     ['status --json=yes', '--json takes no value.'],
   ])('%s: %s', async (line, sentence) => {
     await expect(readArguments(line.split(' '))).rejects.toEqual(

@@ -33,9 +33,11 @@ describe('what is offered', () => {
     const first = [...new Set(commands.map(({ name }) => name.split(' ')[0]))]
     expect(await offered('')).toEqual(first)
     expect(await offered('providers', '')).toEqual(['add', 'list'])
-    for (const { name, options } of commands) {
+    for (const { name, options, speaksProtocol } of commands) {
       const names = Object.keys(options).map((option) => `--${option}`)
-      expect(await offered(...name.split(' '), '--')).toEqual(expect.arrayContaining([...names, '--json']))
+      const found = await offered(...name.split(' '), '--')
+      expect(found).toEqual(expect.arrayContaining([...names, '--home']))
+      expect(found.includes('--json')).toBe(speaksProtocol !== true)
     }
   })
 
@@ -51,6 +53,9 @@ describe('what is offered', () => {
     expect(await offered('login', 'demo', '--flow', 'd')).toEqual(['device'])
     expect(await offered('import', 'q')).toEqual(['qwen-code'])
     expect(await offered('completion', '')).toEqual(['bash', 'zsh', 'fish'])
+    expect(await offered('token', '--format', 'g')).toEqual(['git', 'google'])
+    expect(await offered('git-credential', '')).toEqual(['get', 'store', 'erase'])
+    expect(await offered('docker-credential', '')).toEqual(['get', 'list'])
   })
 
   it('is an account that begins with a dash only where it is no option', async () => {

@@ -3,12 +3,16 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { adviseOn } from '../../src/cli/advice.ts'
-import { commands } from '../../src/cli/commands.ts'
+import { commands as all } from '../../src/cli/commands.ts'
+import { helpFor } from '../../src/cli/help.ts'
 import { outputSchema, outputs } from '../../src/cli/schema.ts'
 import { AuthkeepError, type ErrorCode, type ErrorDetails } from '../../src/errors.ts'
 import { providerJsonSchema } from '../../src/provider-schema.ts'
 import { ended, start } from './built.ts'
 import { type Desk, openDesk } from './desk.ts'
+
+/** Those that speak another program's protocol print nothing else. */
+const commands = all.filter(({ speaksProtocol }) => speaksProtocol !== true)
 
 describe('the published schema', () => {
   it('is docs/schemas/authkeep.json: what authkeep schema prints', async () => {
@@ -81,6 +85,20 @@ describe('--json', () => {
       expect(run.stdout).toMatch(/^\{"error":\{"code":"usage"/)
     }
   })
+})
+
+describe('a command that speaks the protocol of another program', () => {
+  const others = all.filter(({ speaksProtocol }) => speaksProtocol === true)
+
+  it.each(others.map(({ name, takes }) => [name, ...takes.map(() => 'get')]))(
+    '%s takes no --json',
+    async (...words) => {
+      const run = await ended(start('/nowhere', [...words, '--json']))
+      expect(run).toMatchObject({ code: 1, stderr: '' })
+      expect(run.stdout).toContain("speaks another program's protocol and takes no --json.")
+      expect(helpFor(others.find(({ name }) => name === words[0]))).not.toContain('--json')
+    },
+  )
 })
 
 describe('the exit code of every error', () => {
