@@ -1,14 +1,17 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { ForeignLogin, ForeignReader } from '../formats/foreign.ts'
 import type { EnvironmentVariables } from './environment.ts'
+import { ghHosts, keychainItem, textAt } from './other-places.ts'
 
 /** Another program that keeps logins in a file of its own. */
 export interface OtherProgram {
   readonly id: string
   readonly name: string
+  /** Files, and other places that `text` reads. */
   readonly paths: readonly string[]
+  readonly text: (path: string) => Promise<string>
   readonly load: () => Promise<ForeignReader>
   /** What a person should know before they use its logins elsewhere. */
   readonly notice?: string
@@ -16,26 +19,34 @@ export interface OtherProgram {
 
 /** @throws what reading the file does, and FormatError */
 export async function readLogins(program: OtherProgram, path: string): Promise<readonly ForeignLogin[]> {
-  const [read, text] = await Promise.all([program.load(), readFile(path, 'utf8')])
+  const [read, text] = await Promise.all([program.load(), program.text(path)])
   return read(text)
 }
 
 /** The programs whose files can be read, and where those are on this machine. */
-export async function otherPrograms(env: EnvironmentVariables): Promise<readonly OtherProgram[]> {
+export async function otherPrograms(
+  env: EnvironmentVariables,
+  platform: NodeJS.Platform = process.platform,
+): Promise<readonly OtherProgram[]> {
   const home = env['HOME'] ?? homedir()
   const data = env['XDG_DATA_HOME'] ?? join(home, '.local', 'share')
   const openClaw = env['OPENCLAW_STATE_DIR'] ?? join(home, '.openclaw')
+  const gh = env['GH_CONFIG_DIR'] ?? join(env['XDG_CONFIG_HOME'] ?? join(home, '.config'), 'gh')
   const sso = join(home, '.aws', 'sso', 'cache')
   const keyed = async (): Promise<ForeignReader> => (await import('../formats/keyed-auth-json.ts')).readKeyedAuthJson
   const oauthCreds = async (): Promise<ForeignReader> => (await import('../formats/oauth-creds.ts')).readOauthCreds
-  return [
+  const text = (path: string): Promise<string> => textAt(path, env)
+  const programs: readonly (Omit<OtherProgram, 'text'> & Partial<OtherProgram>)[] = [
     {
       ...{ id: 'codex', name: 'Codex', paths: [join(env['CODEX_HOME'] ?? join(home, '.codex'), 'auth.json')] },
       load: async () => (await import('../formats/codex-auth-json.ts')).readCodexAuthJson,
     },
     {
       ...{ id: 'claude-code', name: 'Claude Code' },
-      paths: [join(env['CLAUDE_CONFIG_DIR'] ?? join(home, '.claude'), '.credentials.json')],
+      paths: [
+        ...(platform === 'darwin' ? [keychainItem('Claude Code-credentials')] : []),
+        join(env['CLAUDE_CONFIG_DIR'] ?? join(home, '.claude'), '.credentials.json'),
+      ],
       load: async () => (await import('../formats/claude-code-credentials.ts')).readClaudeCodeCredentials,
       notice: 'Anthropic restricts what other programs may do with the tokens of its subscriptions.',
     },
@@ -45,10 +56,17 @@ export async function otherPrograms(env: EnvironmentVariables): Promise<readonly
     { id: 'pi', name: 'pi', paths: [join(home, '.pi', 'agent', 'auth.json')], load: keyed },
     {
       ...{ id: 'openclaw', name: 'OpenClaw' },
-      paths: (await namesIn(join(openClaw, 'agents'))).map((agent) =>
-        join(openClaw, 'agents', agent, 'agent', 'auth-profiles.json'),
-      ),
+      paths: [
+        join(openClaw, 'state', 'openclaw.sqlite'),
+        ...(await namesIn(join(openClaw, 'agents'))).flatMap((agent) =>
+          ['openclaw-agent.sqlite', 'auth-profiles.json'].map((name) => join(openClaw, 'agents', agent, 'agent', name)),
+        ),
+      ],
       load: async () => (await import('../formats/openclaw-auth-profiles.ts')).readOpenClawAuthProfiles,
+    },
+    {
+      ...{ id: 'gh', name: 'gh', paths: [join(gh, 'hosts.yml')], text: (path: string) => ghHosts(path, env) },
+      load: async () => (await import('../formats/gh-hosts.ts')).readGhHosts,
     },
     {
       ...{ id: 'aws-sso', name: 'AWS SSO' },
@@ -56,6 +74,7 @@ export async function otherPrograms(env: EnvironmentVariables): Promise<readonly
       load: async () => (await import('../formats/aws-sso-cache.ts')).readAwsSsoCache,
     },
   ]
+  return programs.map((program) => ({ text, ...program }))
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {

@@ -63,7 +63,8 @@ async function take(wanted: readonly Found[], context: Context, home: Home): Pro
   const made = plans.flatMap(({ key, credential }) => (credential === null ? [] : [{ key, credential }]))
   const keys = made.map(({ key }) => keyName(key))
   const twice = keys.find((name, index) => keys.indexOf(name) !== index)
-  if (twice !== undefined) throw new UsageError(`Several of them would be ${twice}: name one with --entry.`)
+  if (twice !== undefined)
+    throw new UsageError(`Several of them would be ${twice}: name one with --entry, or its file with --file.`)
   if (made.length > 0) {
     await home.store.updateAll(
       made.map(({ key }) => key),
@@ -92,7 +93,7 @@ async function take(wanted: readonly Found[], context: Context, home: Home): Pro
 
 function plan(found: Found, takesOver: boolean, context: Context, providers: readonly Provider[], now: number): Plan {
   const { login, program, path } = found
-  const id = textOption(context, 'provider') ?? login.name.split(':')[0] ?? ''
+  const id = textOption(context, 'provider') ?? login.provider ?? login.name.split(':')[0] ?? ''
   const key = { provider: id, account: textOption(context, 'account') ?? 'default' }
   const none = (reason: string): Plan => ({ found, key, credential: null, reason })
   const provider = providers.find((each) => each.id === id)
@@ -115,13 +116,15 @@ function plan(found: Found, takesOver: boolean, context: Context, providers: rea
 }
 
 /** A refresh token is sent to no server but its own (RFC 6749 §10.4): where a token shows whose it is, that is looked at. */
-function belongsElsewhere({ secret, idToken }: ForeignLogin, { id, issuer, client }: Provider): string | null {
-  for (const token of [secret, idToken]) {
+function belongsElsewhere(login: ForeignLogin, { id, issuer, client }: Provider): string | null {
+  const another = `it was issued to another client than ${id} has`
+  if (login.clientId !== undefined && login.clientId !== client.id) return another
+  for (const token of [login.secret, login.idToken]) {
     const { iss, client_id: clientId } = (token === null ? null : claimsOf(token)) ?? {}
     if (typeof iss === 'string' && iss.replace(/\/$/, '') !== issuer.replace(/\/$/, '')) {
       return `it is of another issuer than ${id}`
     }
-    if (typeof clientId === 'string' && clientId !== client.id) return `it was issued to another client than ${id} has`
+    if (typeof clientId === 'string' && clientId !== client.id) return another
   }
   return null
 }
@@ -198,7 +201,10 @@ async function look(program: OtherProgram): Promise<{ found: readonly Found[]; p
   const problems: string[] = []
   for (const path of program.paths) {
     try {
-      found.push(...(await readLogins(program, path)).map((login) => ({ program, path, login })))
+      // The same login in a second place of the program is no other one.
+      const isNew = (login: ForeignLogin): boolean => !found.some((each) => isSame(each.login, login))
+      const logins = await readLogins(program, path)
+      found.push(...logins.filter(isNew).map((login) => ({ program, path, login })))
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === 'ENOENT') continue
@@ -208,6 +214,9 @@ async function look(program: OtherProgram): Promise<{ found: readonly Found[]; p
   }
   return { found, problems }
 }
+
+const isSame = (a: ForeignLogin, b: ForeignLogin): boolean =>
+  a.name === b.name && a.secret.reveal() === b.secret.reveal() && a.refreshToken?.reveal() === b.refreshToken?.reveal()
 
 async function list(programs: readonly OtherProgram[], context: Context): Promise<Result> {
   const looks = await Promise.all(programs.map(look))

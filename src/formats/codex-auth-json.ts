@@ -10,13 +10,13 @@ export const readCodexAuthJson: ForeignReader = (text) => {
   const { exp, scp } = (secret === null ? null : claimsOf(secret)) ?? {}
   const found = [
     foreignLogin({
-      ...{ name: 'chatgpt', type: 'oauth', secret },
+      ...{ name: 'chatgpt', type: 'oauth', provider: 'openai-codex', secret },
       refreshToken: secretOf(tokens['refresh_token']),
       idToken: secretOf(tokens['id_token']),
       expiresAt: typeof exp === 'number' ? exp * 1_000 : null,
       scopes: Array.isArray(scp) ? parseScope(scp.join(' ')) : [],
     }),
-    foreignLogin({ name: 'api-key', type: 'api_key', secret: secretOf(file['OPENAI_API_KEY']) }),
+    foreignLogin({ name: 'api-key', type: 'api_key', provider: 'openai', secret: secretOf(file['OPENAI_API_KEY']) }),
   ]
   return found.filter((login): login is ForeignLogin => login !== null)
 }

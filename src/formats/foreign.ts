@@ -14,6 +14,10 @@ export interface ForeignLogin {
   readonly expiresAt: number | null
   readonly scopes: readonly string[]
   readonly idToken: Secret | null
+  /** The provider that is shipped for it, where its name does not say that. */
+  readonly provider?: string
+  /** The client that its refresh token was issued to, where the file says so. */
+  readonly clientId?: string
 }
 
 /** How a file of another program spells logins. Pure: text in, logins out; never writes. */

@@ -3,6 +3,7 @@ import { readAwsSsoCache } from '../../src/formats/aws-sso-cache.ts'
 import { readClaudeCodeCredentials } from '../../src/formats/claude-code-credentials.ts'
 import { readCodexAuthJson } from '../../src/formats/codex-auth-json.ts'
 import type { ForeignReader } from '../../src/formats/foreign.ts'
+import { readGhHosts } from '../../src/formats/gh-hosts.ts'
 import { readKeyedAuthJson } from '../../src/formats/keyed-auth-json.ts'
 import { readOauthCreds } from '../../src/formats/oauth-creds.ts'
 import { readOpenClawAuthProfiles } from '../../src/formats/openclaw-auth-profiles.ts'
@@ -15,6 +16,7 @@ const readers: Readonly<Record<string, ForeignReader>> = {
   openclaw: readOpenClawAuthProfiles,
   'oauth-creds': readOauthCreds,
   'aws-sso': readAwsSsoCache,
+  gh: (text) => readGhHosts(text && `${text}\n`),
 }
 
 function read(reader: string, content: unknown): readonly unknown[] {
@@ -39,12 +41,23 @@ describe('logins of other programs', () => {
       },
       [
         {
-          ...{ name: 'chatgpt', type: 'oauth', secret: access, refreshToken: 'r', idToken: 'i' },
+          ...{
+            name: 'chatgpt',
+            type: 'oauth',
+            provider: 'openai-codex',
+            secret: access,
+            refreshToken: 'r',
+            idToken: 'i',
+          },
           ...{ expiresAt: 1_790_000_000_000, scopes: ['api.read', 'openid'] },
         },
       ],
     ],
-    ['codex', { OPENAI_API_KEY: 'sk' }, [{ ...bare, name: 'api-key', type: 'api_key', secret: 'sk' }]],
+    [
+      'codex',
+      { OPENAI_API_KEY: 'sk' },
+      [{ ...bare, name: 'api-key', type: 'api_key', provider: 'openai', secret: 'sk' }],
+    ],
     [
       'claude-code',
       { claudeAiOauth: { accessToken: 'a', refreshToken: 'r', expiresAt: 5, scopes: ['x'] }, mcpOAuth: {} },
@@ -58,6 +71,8 @@ describe('logins of other programs', () => {
         openai: { type: 'api', key: 'k' },
         old: { mode: 'api_key', apiKey: 'k2' },
         site: { type: 'wellknown', key: 'N', token: 't' },
+        copilot: { type: 'oauth', refresh: 'g', access: 'g', expires: 0 },
+        pending: { type: 'oauth', refresh: 'g', access: '', expires: 0 },
         strange: { type: 'new' },
         none: null,
       },
@@ -66,6 +81,7 @@ describe('logins of other programs', () => {
         { ...bare, name: 'openai', type: 'api_key', secret: 'k' },
         { ...bare, name: 'old', type: 'api_key', secret: 'k2' },
         { ...bare, name: 'site', type: 'token', secret: 't' },
+        { ...bare, name: 'copilot', type: 'oauth', secret: 'g', refreshToken: 'g' },
       ],
     ],
     [
@@ -107,6 +123,29 @@ describe('logins of other programs', () => {
         },
       ],
     ],
+    [
+      'aws-sso',
+      { accessToken: 'a', expiresAt: '2020-06-17T10:02:08UTC', clientId: 'c', region: 'x' },
+      [
+        {
+          ...{ ...bare, name: 'default', type: 'oauth', secret: 'a', clientId: 'c' },
+          expiresAt: Date.UTC(2020, 5, 17, 10, 2, 8),
+        },
+      ],
+    ],
+    ['aws-sso', { clientId: 'c', clientSecret: 's', expiresAt: '2026-11-22T10:00:00Z' }, []],
+    [
+      'gh',
+      {
+        'github.com': { oauth_token: 'g', user: 'u', users: { u: { oauth_token: 'g' } } },
+        'ghe.example': { oauth_token: 'h' },
+        'keyring.example': { user: 'u' },
+      },
+      [
+        { ...bare, name: 'github.com', type: 'token', provider: 'github', secret: 'g' },
+        { ...bare, name: 'ghe.example', type: 'token', secret: 'h' },
+      ],
+    ],
   ])('%s: %j', (reader, content, logins) => expect(read(reader, content)).toEqual(logins))
 
   it.each(Object.entries(readers))(
@@ -119,4 +158,17 @@ describe('logins of other programs', () => {
       expect(reader('{"unknown": {"type": "secret"}}')).toEqual([])
     },
   )
+
+  it.each([
+    ['that does not say when', {}],
+    ['that says it in words', { expiresAt: 'secret' }],
+  ])('aws-sso: a token %s it expires would live for ever', (_, members) => {
+    const text = JSON.stringify({ accessToken: 'secret', ...members })
+    expect(() => readAwsSsoCache(text)).toThrow('it does not say when its token expires')
+  })
+
+  it('gh: what ends in the middle of a line is cut, though it is YAML', () => {
+    expect(() => readGhHosts('github.com:\n    oauth_token: gho_sec')).toThrow('it ends in the middle of a line')
+    expect(() => readGhHosts('github.com:\n    oauth_token: "secret\n')).toThrow('it is not YAML')
+  })
 })
