@@ -9,6 +9,7 @@ const modes: Readonly<Record<string, string>> = {
   container: 'test/**/*.container.ts',
   fleet: 'test/**/*.fleet.ts',
   seams: 'test/**/*.seams.ts',
+  openclaw: 'test/**/*.openclaw.ts',
 }
 
 export default defineConfig(({ mode }) => ({

@@ -91,6 +91,13 @@ export interface OpenClawAuthMethod<M> {
   runNonInteractive<C extends object>(context: OpenClawNonInteractiveContext<C>): Promise<C | null>
 }
 
+/** The part of OpenClaw's account of a failed request that is used. */
+export interface OpenClawFailureContext {
+  readonly provider?: string
+  readonly status?: number
+  readonly errorMessage: string
+}
+
 /** What a request is sent with. */
 export interface OpenClawRuntimeAuth {
   apiKey: string
@@ -111,6 +118,11 @@ export interface OpenClawProvider<M> {
    * @throws AuthkeepError as `TokenBroker.getToken`; `not_supported` for a token that is more than a string (DPoP)
    */
   prepareRuntimeAuth(context: OpenClawRequestContext): Promise<OpenClawRuntimeAuth>
+  /**
+   * Hears of failed requests, and classifies none. A token that was refused (401) is named as such when OpenClaw asks
+   * for the next one.
+   */
+  classifyFailoverReason(context: OpenClawFailureContext): undefined
   /**
    * Answers at once and sends nothing: whatever fails while OpenClaw refreshes, and also its death, costs it the
    * profile. The token is seen to where it is needed.
@@ -146,6 +158,9 @@ export function openClawProvider<const M extends OpenClawModels>(
   const [model] = models.models
   if (model === undefined) throw new TypeError('a provider has at least one model')
   const defaultModel = `${id}/${model.id}`
+
+  let given: string | undefined
+  let refused: string | undefined
 
   const login = async (flow: GrantFlow, signal?: AbortSignal): Promise<void> => {
     await open(({ broker }) =>
@@ -214,9 +229,17 @@ export function openClawProvider<const M extends OpenClawModels>(
 
     async prepareRuntimeAuth({ model: { baseUrl = models.baseUrl, api = models.api } }) {
       const url = `${baseUrl.replace(/\/+$/, '')}${requestPaths[api ?? ''] ?? ''}`
-      return open(async ({ broker }) =>
-        prepared(await broker.getToken(url, { account, method: 'POST' }), url, provider),
-      )
+      return open(async ({ broker }) => {
+        const rejected = refused === undefined ? {} : { rejected: refused }
+        const auth = await prepared(await broker.getToken(url, { account, method: 'POST', ...rejected }), url, provider)
+        given = auth.apiKey
+        return auth
+      })
+    },
+
+    classifyFailoverReason({ provider: of, status, errorMessage }) {
+      if (of === id && (status === 401 || /\b401\b/.test(errorMessage))) refused = given
+      return undefined
     },
 
     refreshOAuth: async (credential) => ({ ...credential, ...placeholder(id, account) }),
