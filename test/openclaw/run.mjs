@@ -1,5 +1,5 @@
 // The real OpenClaw with the plugin of examples/openclaw-plugin, against servers on this machine. OpenClaw and the Node
-// that it wants come from the registry, some 900 MB on disk, and stay in the temporary directory for the next run.
+// that it wants come from the registry, some 770 MB on disk, and stay in the temporary directory for the next run.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -28,9 +28,10 @@ function installProgram() {
   if (existsSync(done)) return
   mkdirSync(program, { recursive: true })
   writeFileSync(join(program, 'package.json'), '{ "private": true }\n')
-  // The engines of OpenClaw are those of the Node that is installed with it, not of the one that runs npm.
-  const packages = Object.entries(versions).map(([name, version]) => `${name}@${version}`)
-  run('npm', ['install', '--save-exact', '--engine-strict=false', ...quiet, ...packages], program)
+  // The scripts of OpenClaw's installation run on the Node that is there by then, whichever runs npm.
+  for (const name of ['node', 'openclaw']) {
+    run('npm', ['install', '--save-exact', '--engine-strict=false', ...quiet, `${name}@${versions[name]}`], program)
+  }
   writeFileSync(done, '')
 }
 
