@@ -105,7 +105,9 @@ describe.each(cases)('$program: $fixture', ({ program, fixture, path, access, ex
 
   it.runIf(!needsSqlite || sqlite !== undefined)('is borrowed as it is, and left as it is', async () => {
     const untouched = await put(path, await read(fixture))
-    expect(await run(borrow)).toMatchObject({ code: 0 })
+    const borrowed = await run(borrow)
+    expect(borrowed.code).toBe(0)
+    expect(borrowed.stdout).not.toContain('Not imported')
     expect(await token(account)).toMatchObject({ code: 0, stdout: `${access}\n` })
     expect(await readFile(join(desk.home, 'auth.json'), 'utf8')).not.toContain('fake-refresh-token')
     await untouched()
@@ -210,4 +212,18 @@ it('aws-sso: a refresh token of another client is not taken over', async () => {
   const refused = await run(['import', 'aws-sso', '--provider', 'theirs', '--account', 'aws', '--take-over'])
   expect(refused.code).toBe(1)
   expect(refused.stdout).toContain('it was issued to another client than theirs has')
+})
+
+it('openclaw: the same login of two agents is one; where they differ, a file has to be named', async () => {
+  const text = await read('openclaw.json')
+  const path = (agent: string): string => `.openclaw/agents/${agent}/agent/auth-profiles.json`
+  await put(path('main'), text)
+  await put(path('other'), text)
+  const args = ['import', 'openclaw', '--provider', 'theirs', '--account', 'agents', '--json']
+  const one = json(await run(args)) as { imported: readonly object[] }
+  expect(one.imported).toMatchObject([{ stored: true, path: join(desk.home, path('main')) }])
+  await put(path('other'), text.replace(access('openclaw'), 'fake-access-token-of-another'))
+  const several = await run(args)
+  expect(several.code).toBe(1)
+  expect(several.stdout).toContain('name one with --entry, or its file with --file.')
 })
