@@ -18,6 +18,7 @@ import type { Change, StoreBackend, Versioned, VersionedBackend } from './backen
 import { decodeEntry, EntryError, encodeEntry } from './entry.ts'
 import { type Backup, type StoreEvent, type StoreReport, tell } from './events.ts'
 import { type FileBackend, fileBackend } from './file.ts'
+import { headerOf, isSealed } from './sealed.ts'
 import { type Spent, spentInState, spentName, withSpent, withSpentInState } from './spent.ts'
 
 /** What may be shown of a credential. Never a secret. */
@@ -412,6 +413,11 @@ export class CredentialStore {
     }
     const known = this.#decoded.get(name)
     if (known?.revision === entry.revision) return known.credential
+    // Without its secrets it would look like a login that has none.
+    if (isSealed(entry.value)) {
+      const keyProvider = 'what the store was opened with'
+      throw new AuthkeepError('key_missing', { keyId: headerOf(entry.value.sealed).kid, keyProvider })
+    }
     try {
       const credential = decodeEntry(entry.value, parseKeyName(name))
       this.#decoded.set(name, { revision: entry.revision, credential })
@@ -432,6 +438,7 @@ export class CredentialStore {
       const credential = this.#decode(name, await this.#backend.read(name))
       return credential === null ? null : describeCredential(credential)
     } catch (error) {
+      if (isAuthkeepError(error, 'key_missing')) return { ...key, type: 'unreadable', problem: error.message }
       if (!isAuthkeepError(error, 'store_corrupt') || error.detail.key === undefined) throw error
       return { ...key, type: 'unreadable', problem: error.detail.what }
     }
