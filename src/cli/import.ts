@@ -12,6 +12,7 @@ import { commandLine } from '../login-command.ts'
 import { nearestName } from '../nearest.ts'
 import type { Provider } from '../provider.ts'
 import { type Context, type Result, textOption, UsageError } from './context.ts'
+import { clientVariable } from './known-providers.ts'
 import { type Home, withHome } from './open-home.ts'
 import { expiryInWords, harmless, table } from './output.ts'
 
@@ -59,7 +60,7 @@ export async function importLogins(context: Context): Promise<Result> {
 async function take(wanted: readonly Found[], context: Context, home: Home): Promise<Result> {
   const takesOver = context.options['take-over'] === true
   const now = Date.now()
-  const plans = wanted.map((found) => plan(found, takesOver, context, home.providers, now))
+  const plans = wanted.map((found) => plan(found, takesOver, context, home, now))
   const made = plans.flatMap(({ key, credential }) => (credential === null ? [] : [{ key, credential }]))
   const keys = made.map(({ key }) => keyName(key))
   const twice = keys.find((name, index) => keys.indexOf(name) !== index)
@@ -91,12 +92,15 @@ async function take(wanted: readonly Found[], context: Context, home: Home): Pro
   return { text: `${sentences.join('\n')}\n`, json, exitCode: made.length === 0 ? 1 : 0 }
 }
 
-function plan(found: Found, takesOver: boolean, context: Context, providers: readonly Provider[], now: number): Plan {
+function plan(found: Found, takesOver: boolean, context: Context, { providers, incomplete }: Home, now: number): Plan {
   const { login, program, path } = found
   const id = textOption(context, 'provider') ?? login.provider ?? login.name.split(':')[0] ?? ''
   const key = { provider: id, account: textOption(context, 'account') ?? 'default' }
   const none = (reason: string): Plan => ({ found, key, credential: null, reason })
   const provider = providers.find((each) => each.id === id)
+  if (incomplete.some((each) => each.id === id)) {
+    return none(`${id} wants a client of your own, in ${clientVariable(id)}; or name another provider with --provider`)
+  }
   if (provider === undefined) return none(`no provider is called ${id}; name one with --provider`)
   const mode = takesOver ? 'taken over' : 'borrowed'
   const imported = { program: program.id, path, entry: login.name, mode, at: now } satisfies Imported

@@ -15,6 +15,8 @@ export interface Home {
   /** The way to the servers, as the environment says. */
   readonly fetch: typeof fetch
   readonly providers: readonly Provider[]
+  /** Those that are shipped and want a client of one's own, which is not there. */
+  readonly incomplete: readonly Provider[]
   /** Provider files that cannot be used. */
   readonly problems: readonly AuthkeepError[]
 }
@@ -34,16 +36,16 @@ export async function withHome<T>(
   use: (home: Home) => Promise<T>,
 ): Promise<T> {
   const known = await knownProviders(providersPath(context.home), context.env, { full })
-  const { problems } = known
+  const { problems, incomplete } = known
   const providers = known.providers.map((provider) => withSecretOf(context.env, provider))
   const web = openWeb(context.env)
   const store = await openStore({ path: storePath(context.home) })
   const broker = new TokenBroker({ store, providers, environment: context.env, fetch: web.fetch })
   try {
-    return await use({ store, broker, fetch: web.fetch, providers, problems })
+    return await use({ store, broker, fetch: web.fetch, providers, incomplete, problems })
   } catch (error) {
     await sayProblems(context, problems)
-    throw missingClient(error, known.incomplete) ?? error
+    throw missingClient(error, incomplete) ?? error
   } finally {
     try {
       await broker.close()

@@ -227,3 +227,11 @@ it('openclaw: the same login of two agents is one; where they differ, a file has
   expect(several.code).toBe(1)
   expect(several.stdout).toContain('name one with --entry, or its file with --file.')
 })
+
+it('gh: without a client of your own for GitHub, what is missing is said', async () => {
+  await put('.config/gh/hosts.yml', await read('gh.yml'))
+  const refused = await run(['import', 'gh'])
+  expect(refused.code).toBe(1)
+  expect(refused.stdout).toContain('github wants a client of your own, in AUTHKEEP_CLIENT_ID_GITHUB')
+  expect(await run(['import', 'gh'], { AUTHKEEP_CLIENT_ID_GITHUB: 'fake' })).toMatchObject({ code: 0 })
+})
