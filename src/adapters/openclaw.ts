@@ -8,6 +8,7 @@ import { type CredentialStore, openStore } from '../store/store.ts'
 import { plain } from './sdk.ts'
 
 export { type OnboardOptions, onboard } from './onboard.ts'
+export { answerSecretRefs, type SecretRefAnswer } from './secret-ref.ts'
 
 /** What OpenClaw is to know of the models: its `models.providers.<id>`. */
 export interface OpenClawModels {
