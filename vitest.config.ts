@@ -8,6 +8,7 @@ const modes: Readonly<Record<string, string>> = {
   terminal: 'test/**/*.terminal.ts',
   container: 'test/**/*.container.ts',
   fleet: 'test/**/*.fleet.ts',
+  keychain: 'test/**/*.keychain.ts',
   seams: 'test/**/*.seams.ts',
   openclaw: 'test/**/*.openclaw.ts',
 }

@@ -106,7 +106,8 @@ export interface ErrorDetails {
   store_failed: { path: string; operation: string; errno: string; unspent: boolean }
   write_indeterminate: { key: string }
   key_missing: { keyId: string; keyProvider: string }
-  keychain_unavailable: { keyId: string; keyProvider: string }
+  /** `why`: the package is not installed; nothing answered in time; it is locked, or refuses. */
+  keychain_unavailable: { keyId: string; keyProvider: string; why?: 'no_package' | 'no_answer' | 'refused' }
   /** Part of the public API that this version does not carry out yet. */
   not_supported: { feature: string }
 }
@@ -225,9 +226,16 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   store_failed: (d) => `${d.path} could not be used: ${d.operation} failed with ${d.errno}.`,
   write_indeterminate: (d) => `Whether ${d.key} was stored durably is not known.`,
   key_missing: (d) => `The key ${d.keyId} is not in ${d.keyProvider}.`,
-  keychain_unavailable: (d) => `${d.keyProvider} cannot be reached for key ${d.keyId}.`,
+  keychain_unavailable: (d) => `${d.keyProvider} cannot be reached for key ${d.keyId}${unreached[d.why ?? 'unknown']}.`,
   not_supported: (d) => `${d.feature} is not supported by this version of authkeep.`,
 }
+
+const unreached = {
+  no_package: ': the package @napi-rs/keyring is not installed',
+  no_answer: ': it gives no answer',
+  refused: ': it is locked, or refuses',
+  unknown: '',
+} as const
 
 const brand = Symbol.for('authkeep.error')
 

@@ -99,6 +99,13 @@ export { type Change, type CommitResult, memoryBackend, type StoreBackend, type 
 export type { Backup, StoreEvent, StoreReport } from './store/events.ts'
 export { type FileBackend, type FileBackendOptions, fileBackend } from './store/file.ts'
 export type { FileOperations, FileStat } from './store/file-operations.ts'
-export { type KeyProvider, type Sealed, sealed } from './store/sealed.ts'
-export { environmentKeys, fileKeys, passphraseKeys, type Wrapping, wrappedKeys } from './store/sealing-keys.ts'
+export { type KeyProvider, type KeyReport, type NewKey, type Sealed, sealed } from './store/sealed.ts'
+export {
+  environmentKeys,
+  fileKeys,
+  passphraseKeys,
+  severalKeys,
+  type Wrapping,
+  wrappedKeys,
+} from './store/sealing-keys.ts'
 export { type CredentialInfo, CredentialStore, type OpenStoreOptions, openStore } from './store/store.ts'

@@ -1,12 +1,11 @@
-import { openStore } from '../store/store.ts'
 import type { Context, Result } from './context.ts'
-import { storePath } from './open-home.ts'
+import { openStoreOf } from './open-store.ts'
 import { harmless, table } from './output.ts'
 
 /** `authkeep accounts [provider]`: what logins are called, and whose they are, for `--account`. */
 export async function accounts(context: Context): Promise<Result> {
   const [provider] = context.words
-  const store = await openStore({ path: storePath(context.home) })
+  const store = await openStoreOf(context)
   try {
     const infos = await store.list(provider === undefined ? {} : { provider })
     const json = {

@@ -142,7 +142,8 @@ const steps: {
   store_failed: ({ path, errno }, { typed }) => `${causes[errno] ?? `See to ${path}`}, then: ${commandLine(typed)}`,
   write_indeterminate: (_, { typed }) => `Try again: ${commandLine(typed)}`,
   key_missing: ({ keyId, keyProvider }) => `Bring the key ${keyId} back to ${keyProvider}; no other can open the file`,
-  keychain_unavailable: ({ keyProvider }, { typed }) => `Unlock or start ${keyProvider}, then: ${commandLine(typed)}`,
+  keychain_unavailable: ({ keyProvider, why }, { typed }) =>
+    `${why === 'no_package' ? 'Install the package @napi-rs/keyring beside authkeep' : `Unlock or start ${keyProvider}`}, then: ${commandLine(typed)}`,
   not_supported: (_, { command }) =>
     `See ${commandLine(command === undefined ? ['--help'] : [...command.split(' '), '--help'])}`,
 }

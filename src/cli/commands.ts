@@ -260,6 +260,35 @@ export const commands: readonly Command[] = [
     load: async () => (await import('./restore.ts')).restore,
   },
   {
+    name: 'encrypt',
+    about: 'Seal the secrets of the store with a key',
+    takes: [],
+    options: {
+      key: { type: 'string', value: 'place', about: 'keychain, file:path, env:NAME, credential:name, passphrase' },
+    },
+    examples: ['authkeep encrypt --key keychain', 'authkeep encrypt --key file:keys'],
+    load: async () => (await import('./encrypt.ts')).encrypt,
+  },
+  {
+    name: 'decrypt',
+    about: 'Put the secrets of the store back in the clear',
+    takes: [],
+    options: {},
+    examples: ['authkeep decrypt'],
+    load: async () => (await import('./encrypt.ts')).decrypt,
+  },
+  {
+    name: 'rotate-key',
+    about: 'Seal the store with another key',
+    takes: [],
+    options: {
+      key: { type: 'string', value: 'place', about: 'where the new one is to be (default: where the old one is)' },
+      forget: { type: 'boolean', about: 'forget the keys that nothing is sealed with' },
+    },
+    examples: ['authkeep rotate-key', 'authkeep rotate-key --key file:other-keys', 'authkeep rotate-key --forget'],
+    load: async () => (await import('./encrypt.ts')).rotateKey,
+  },
+  {
     name: 'completion',
     about: 'Print a completion script for bash, zsh or fish',
     takes: ['shell'],

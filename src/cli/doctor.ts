@@ -1,10 +1,12 @@
 import { lstat, readdir } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { isAuthkeepError } from '../errors.ts'
+import type { StoreBackend } from '../store/backend.ts'
 import type { StoreReport } from '../store/events.ts'
-import { type CredentialStore, openStore } from '../store/store.ts'
+import { isSealed, keySources } from '../store/sealed.ts'
+import { CredentialStore } from '../store/store.ts'
 import type { Context, Result } from './context.ts'
-import { storePath } from './open-home.ts'
+import { backendOf, openStoreOf, storePath } from './open-store.ts'
 import { durationInWords, harmless, titled } from './output.ts'
 
 /** One thing that was looked at. */
@@ -20,7 +22,8 @@ export interface Check {
  */
 export async function doctor(context: Context): Promise<Result> {
   const path = storePath(context.home)
-  const store = await openStore({ path })
+  const backend = backendOf(context)
+  const store = new CredentialStore(backend)
   try {
     const isFixing = context.options['fix'] === true
     const startEmpty = context.options['start-empty'] === true
@@ -33,6 +36,7 @@ export async function doctor(context: Context): Promise<Result> {
       checkEntries(report),
       ...(await checkModes(path)),
       ...(await checkLock(path)),
+      ...(await checkKeys(context, backend, report)),
       ...(await checkRefreshes(store, report)),
       ...(await checkSurroundings(context)),
       ...(fixed === null ? [] : [fixed]),
@@ -91,6 +95,23 @@ function checkCopy({ copy, state }: StoreReport, isMounted: boolean): Check {
 function checkEntries({ unreadable }: StoreReport): Check {
   const finding = unreadable.length === 0 ? 'every entry can be read' : `cannot be read: ${unreadable.join(', ')}`
   return { name: 'entries', ok: unreadable.length === 0, finding }
+}
+
+/** How many entries are sealed, and whether the keys for them are there. Entries may be sealed and others in the clear. */
+async function checkKeys(context: Context, backend: StoreBackend, { state }: StoreReport): Promise<readonly Check[]> {
+  if (state !== 'valid') return []
+  const sources = await keySources(backend, { former: true })
+  if (sources.length === 0) return [{ name: 'keys', ok: true, finding: 'the secrets are not sealed' }]
+  const names = (await backend.keys()).filter((name) => !name.startsWith(':'))
+  const values = await Promise.all(names.map((name) => backend.read(name).catch(() => null)))
+  const count = values.filter((entry) => entry !== null && isSealed(entry.value)).length
+  const store = await openStoreOf(context, backend)
+  const problems = (await store.list()).flatMap(({ type, problem }) => (type === 'unreadable' ? [problem ?? type] : []))
+  const all = `${count} of ${names.length} logins are sealed, with keys of ${sources.join(' and ')}`
+  return [
+    { name: 'keys', ok: true, finding: all },
+    ...problems.map((finding) => ({ name: 'keys', ok: false, finding })),
+  ]
 }
 
 /** The ledger: who refreshed what, and when. */

@@ -4,13 +4,14 @@ import { otherPrograms } from '../broker/other-programs.ts'
 import { parseKeyName } from '../credential.ts'
 import { homeDirectory } from '../home.ts'
 import type { Provider } from '../provider.ts'
-import { type CredentialInfo, type CredentialStore, openStore } from '../store/store.ts'
+import { type CredentialInfo, CredentialStore } from '../store/store.ts'
 import { encodeForBash, readBashLine } from './bash-line.ts'
 import { flowNames } from './choose-flow.ts'
 import { type Command, commands, globalOptions, optionsEverywhere } from './commands.ts'
 import type { Context, Result } from './context.ts'
 import { knownProviders } from './known-providers.ts'
-import { providersPath, storePath } from './open-home.ts'
+import { providersPath } from './open-home.ts'
+import { backendOf } from './open-store.ts'
 import { harmless } from './output.ts'
 
 /** What may stand in the place of a word: the whole of it, unquoted. */
@@ -201,7 +202,7 @@ const logins = ({ provider, ...there }: There): Promise<readonly CredentialInfo[
   withStore(there, (store) => store.list(provider === undefined ? {} : { provider }))
 
 async function withStore<T>({ home }: Pick<There, 'home'>, use: (store: CredentialStore) => Promise<T>): Promise<T> {
-  const store = await openStore({ path: storePath(home) })
+  const store = new CredentialStore(backendOf({ home }))
   try {
     return await use(store)
   } finally {

@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { TokenBroker } from '../broker/broker.ts'
 import { type AuthkeepError, errnoOf } from '../errors.ts'
 import type { Provider } from '../provider.ts'
-import { type CredentialStore, openStore } from '../store/store.ts'
+import type { CredentialStore } from '../store/store.ts'
 import { type Context, UsageError } from './context.ts'
 import { environmentName, knownProviders, missingClient } from './known-providers.ts'
+import { openStoreOf } from './open-store.ts'
 import { openWeb } from './proxy.ts'
 
 /** What a home directory holds, opened. */
@@ -21,7 +22,6 @@ export interface Home {
   readonly problems: readonly AuthkeepError[]
 }
 
-export const storePath = (home: string): string => join(home, 'auth.json')
 export const providersPath = (home: string): string => join(home, 'providers')
 
 /**
@@ -39,7 +39,7 @@ export async function withHome<T>(
   const { problems, incomplete } = known
   const providers = known.providers.map((provider) => withSecretOf(context.env, provider))
   const web = openWeb(context.env)
-  const store = await openStore({ path: storePath(context.home) })
+  const store = await openStoreOf(context)
   const broker = new TokenBroker({ store, providers, environment: context.env, fetch: web.fetch })
   try {
     return await use({ store, broker, fetch: web.fetch, providers, incomplete, problems })

@@ -1,6 +1,6 @@
-import { openStore } from '../store/store.ts'
+import { CredentialStore } from '../store/store.ts'
 import { type Context, type Result, UsageError } from './context.ts'
-import { storePath } from './open-home.ts'
+import { backendOf } from './open-store.ts'
 import { harmless, table } from './output.ts'
 
 /** `authkeep restore --list`, `authkeep restore <id>`: go back to an older state of the credential file. */
@@ -8,7 +8,7 @@ export async function restore(context: Context): Promise<Result> {
   const [id] = context.words
   const isListing = context.options['list'] === true
   if (isListing === (id !== undefined)) throw new UsageError('Name one id, or ask for the --list.')
-  const store = await openStore({ path: storePath(context.home) })
+  const store = new CredentialStore(backendOf(context))
   try {
     const backups = await store.backups()
     if (id === undefined) {

@@ -179,6 +179,12 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
       elsewhere: z.array(z.looseObject(program)),
     }),
     restore: z.union([z.looseObject({ backups: z.array(backup) }), z.looseObject({ restored: text, report })]),
+    encrypt: z.looseObject({
+      ...{ sealed: z.number().describe('how many logins'), key: text.describe('its id'), source: text },
+      quarantined: texts.describe('damaged files that are kept as they were'),
+    }),
+    decrypt: z.looseObject({ unsealed: z.number() }),
+    'rotate-key': z.union([z.looseObject({ sealed: z.number(), key: text }), z.looseObject({ forgotten: texts })]),
     completion: z.union([
       z.looseObject({ shell: text, script: text }),
       z.looseObject({ shell: text, files: z.boolean(), offered: z.array(z.looseObject({ word: text, about: text })) }),

@@ -8,10 +8,11 @@ import { errnoOf, isAuthkeepError } from '../errors.ts'
 import { FormatError } from '../formats/format.ts'
 import { homeDirectory } from '../home.ts'
 import type { Provider } from '../provider.ts'
-import { type CredentialInfo, type CredentialStore, describeCredential, openStore } from '../store/store.ts'
+import { type CredentialInfo, type CredentialStore, describeCredential } from '../store/store.ts'
 import { type Context, type Result, textOption } from './context.ts'
 import { knownProviders } from './known-providers.ts'
-import { providersPath, storePath } from './open-home.ts'
+import { providersPath } from './open-home.ts'
+import { openStoreOf, storePath } from './open-store.ts'
 import { durationInWords, expiryInWords, harmless, table, titled } from './output.ts'
 
 /** A login, whether it will serve, and where it comes from. */
@@ -38,7 +39,7 @@ interface Held {
 
 /** `authkeep status`: every login, without its secrets. Only reads, so it works on a read-only disk. */
 export async function status(context: Context): Promise<Result> {
-  const store = await openStore({ path: storePath(context.home) })
+  const store = await openStoreOf(context)
   try {
     const now = Date.now()
     const infos = await store.list()

@@ -23,7 +23,7 @@ export async function readInput(signal: AbortSignal): Promise<string> {
 /** One secret: typed without being shown, or all of stdin where that is no terminal. */
 export async function readSecret(context: Context, name: string): Promise<string> {
   const { stdin } = process
-  const read = stdin.isTTY ? typed(context, `${name} (not shown): `) : readInput(context.signal)
+  const read = stdin.isTTY ? typeHidden(context.signal, name) : readInput(context.signal)
   const secret = (await read).trim()
   if (secret === '') throw new UsageError(`There is no ${name} on stdin.`)
   if (/\s/.test(secret)) {
@@ -81,10 +81,13 @@ function linesOf(lines: Interface): (signal: AbortSignal) => Promise<string> {
   }
 }
 
-/** In raw mode the terminal shows nothing and edits nothing, and Ctrl-C is a letter like any other. */
-function typed(context: Context, prompt: string): Promise<string> {
+/**
+ * One line that is typed and not shown. In raw mode the terminal shows nothing and edits nothing, and Ctrl-C is a letter
+ * like any other.
+ */
+export function typeHidden(signal: AbortSignal, name: string): Promise<string> {
   const { stdin, stderr } = process
-  stderr.write(prompt)
+  stderr.write(`${name} (not shown): `)
   stdin.setRawMode(true)
   let secret = ''
   return new Promise<string>((resolve, reject) => {
@@ -92,12 +95,12 @@ function typed(context: Context, prompt: string): Promise<string> {
       stdin.setRawMode(false)
       stdin.off('data', take)
       stdin.pause()
-      context.signal.removeEventListener('abort', cancel)
+      signal.removeEventListener('abort', cancel)
       stderr.write('\n')
       finish()
     }
     // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- whoever aborted chose the reason
-    const cancel = (): void => end(() => reject(context.signal.reason))
+    const cancel = (): void => end(() => reject(signal.reason))
     const take = (chunk: Buffer): void => {
       for (const letter of chunk.toString('utf8')) {
         if (letter === '\u0003') process.kill(process.pid, 'SIGINT')
@@ -106,7 +109,7 @@ function typed(context: Context, prompt: string): Promise<string> {
         else secret += letter
       }
     }
-    context.signal.addEventListener('abort', cancel, { once: true })
+    signal.addEventListener('abort', cancel, { once: true })
     stdin.on('data', take)
     stdin.resume()
   })

@@ -44,6 +44,8 @@ export interface FileBackend extends VersionedBackend {
   backups(): Promise<readonly Backup[]>
   /** Brings the entries of an older state back. */
   restore(id: string): Promise<StoreReport>
+  /** Other values for the entries of older states; the names stay. */
+  rewriteOlder(change: (key: string, value: JsonObject) => Promise<JsonObject>): Promise<void>
   /** What is known to be spent, from beside the file. */
   spent(): Promise<Spent>
   noteSpent(fingerprint: string, at: number): Promise<void>
@@ -225,6 +227,11 @@ class FileStore implements FileBackend {
       this.#snapshot = written
     })
     return this.verify()
+  }
+
+  async rewriteOlder(change: (key: string, value: JsonObject) => Promise<JsonObject>): Promise<void> {
+    this.#assertOpen()
+    await this.#file().generations.rewrite(change, (run) => this.#underLock(run))
   }
 
   async spent(): Promise<Spent> {

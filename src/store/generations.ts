@@ -1,9 +1,11 @@
 import { basename, dirname, join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import type { JsonObject } from '../credential.ts'
 import { type Document, type Format, FormatError } from '../formats/format.ts'
 import { slowStep, step, tidy } from './atomic-write.ts'
 import type { Backup } from './events.ts'
 import type { FileOperations } from './file-operations.ts'
-import { credentialsIn, examine } from './recover.ts'
+import { credentialsIn, entriesOf, examine } from './recover.ts'
 
 /** A generation is not made more often than this: what was an hour ago is worth keeping, what was a second ago is in the copy. */
 const spacingMs = 3_600_000
@@ -64,6 +66,48 @@ export class Generations {
         ),
       )
     }
+  }
+
+  /**
+   * Other values for the entries of every generation; one that comes back as it was is not written.
+   *
+   * @param underLock what keeps others from writing; `change` is not called under it
+   */
+  async rewrite(
+    change: (key: string, value: JsonObject) => Promise<JsonObject>,
+    underLock: <T>(run: () => Promise<T>) => Promise<T>,
+  ): Promise<void> {
+    for (const name of this.#names()) {
+      for (;;) if (await this.#rewriteOne(name, change, underLock)) break
+    }
+  }
+
+  /** False: somebody has written in between. */
+  async #rewriteOne(
+    name: string,
+    change: (key: string, value: JsonObject) => Promise<JsonObject>,
+    underLock: <T>(run: () => Promise<T>) => Promise<T>,
+  ): Promise<boolean> {
+    const document = this.#read(name)
+    const changes = document === null ? [] : await this.#changesOf(document, change)
+    if (document === null || changes.length === 0) return true
+    return underLock(async () => {
+      const isSame = isDeepStrictEqual(this.#read(name), document)
+      if (isSame) await this.#write(name, this.#format.put(document, changes))
+      return isSame
+    })
+  }
+
+  async #changesOf(
+    document: Document,
+    change: (key: string, value: JsonObject) => Promise<JsonObject>,
+  ): Promise<readonly (readonly [string, JsonObject])[]> {
+    const changes: [string, JsonObject][] = []
+    for (const [key, value] of entriesOf(document, this.#format)) {
+      const next = key.startsWith(':') ? value : await change(key, value)
+      if (next !== value) changes.push([key, next])
+    }
+    return changes
   }
 
   get #prefix(): string {

@@ -42,14 +42,16 @@ export function revived(older: Document, format: Format, now: number): Document 
 export function withOlder(current: Document, older: Document, format: Format, now: number): Document {
   const changes = entriesOf(older, format).flatMap(([key, value]) => {
     const present = readable(format, current, key)
-    if (present === 'intact') return []
+    // What is remembered is no older than what it is about: with the list of keys of last week, today's would be lost.
+    if (present === 'intact' || (present !== null && key.startsWith(':'))) return []
     const next = format.restored(value, present?.value ?? null, now)
     return next === null ? [] : [[key, next] as const]
   })
   return format.put(current, changes)
 }
 
-function entriesOf(document: Document, format: Format): readonly (readonly [string, Document])[] {
+/** Every entry that can be read. */
+export function entriesOf(document: Document, format: Format): readonly (readonly [string, Document])[] {
   return format.keys(document).flatMap((key) => {
     const entry = readable(format, document, key)
     // An entry that cannot be read stays as it is; it must not keep the others from coming back.

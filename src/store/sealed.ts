@@ -7,6 +7,8 @@ import { join, type Secrets, split } from './sealing-members.ts'
 export interface KeyProvider {
   /** For people: what to bring a key back to. */
   readonly name: string
+  /** For programs: kept with the store, so that another one finds the keys. Not secret. */
+  readonly source?: string
   /**
    * The 32 bytes of a key, or null where it does not have it. `wrapped` is what `create` has left with the store.
    *
@@ -17,28 +19,77 @@ export interface KeyProvider {
    * A key that is none of `known`: a new one, or one that an operator has put there. Its id is never used again for
    * another key. `wrapped` is kept with the store, and must be of no use to who has only that.
    */
-  create(
-    known: ReadonlySet<string>,
-  ): Promise<{ readonly id: string; readonly key: Uint8Array; readonly wrapped?: string }>
+  create(known: ReadonlySet<string>): Promise<NewKey>
   /** Takes back what `create` has made, when another process was first. */
   discard?(id: string): Promise<void>
 }
 
+/** A key to seal with from now on. */
+export interface NewKey {
+  readonly id: string
+  readonly key: Uint8Array
+  readonly wrapped?: string
+  /** Where it differs from the provider's own. */
+  readonly source?: string
+}
+
 /** What the store remembers of its keys, under `:sealing`. */
 interface Sealing {
-  readonly current: string
+  /** Null: nothing is to be sealed any more. */
+  readonly current: string | null
   /** The ids of all keys that something may be sealed with; what is wrapped is here, too. */
-  readonly keys: Readonly<Record<string, { readonly wrapped?: string }>>
+  readonly keys: Readonly<Record<string, KeyEntry>>
+}
+
+interface KeyEntry {
+  readonly wrapped?: string
+  readonly source?: string
 }
 
 const sealingName = ':sealing'
 
+/**
+ * Where the keys of a store are, by the `source` of their providers, the current one's first; empty for a store that is
+ * not sealed. With `former`, also those of a store that no longer is.
+ */
+export async function keySources(
+  backend: StoreBackend,
+  options: { former?: boolean } = {},
+): Promise<readonly string[]> {
+  const { current = null, keys = {} } = sealingIn(await backend.read(sealingName)) ?? {}
+  if (current === null && options.former !== true) return []
+  const { [current ?? '']: first, ...others } = keys
+  const sources = [first, ...Object.values(others)]
+    .map((entry) => entry?.source)
+    .filter((source) => source !== undefined)
+  return [...new Set(sources)]
+}
+
+/** Older states of the same entries, where a backend keeps some. */
+interface OlderStates {
+  rewriteOlder(change: (key: string, value: JsonObject) => Promise<JsonObject>): Promise<void>
+}
+
+/** What everything is sealed with now. */
+export interface KeyReport {
+  readonly keyId: string
+  /** How many entries were sealed anew; those that were sealed with this key already stay as they are. */
+  readonly entries: number
+}
+
 /** A backend whose secrets are sealed. */
 export interface Sealed {
+  /** Seals with the current key whatever is in the clear, or sealed with another one; older states, too. */
+  sealAll(): Promise<KeyReport>
   /** Makes a new key the current one, and seals everything with it. The old keys stay; see `forgetKeys`. */
-  rotateKey(): Promise<void>
+  rotateKey(): Promise<KeyReport>
   /** Drops the ids of keys that nothing is sealed with any more, and returns them: they may go from the provider, too. */
   forgetKeys(): Promise<readonly string[]>
+  /**
+   * Puts every entry back in the clear, and returns how many. Who has the store open by `sealed` seals with its next
+   * change again.
+   */
+  unsealAll(): Promise<number>
 }
 
 /**
@@ -58,8 +109,10 @@ export function sealed<B extends StoreBackend>(backend: B, keys: KeyProvider): B
     keys: async () => (await backend.keys()).filter((key) => key !== sealingName),
     close: () => sealer.close(),
     ...('readCopy' in backend ? { readCopy: (key: string) => sealer.copy(key) } : {}),
+    sealAll: () => sealer.sealAll(),
     rotateKey: () => sealer.rotateKey(),
     forgetKeys: () => sealer.forgetKeys(),
+    unsealAll: () => sealer.unsealAll(),
   }
   // Whatever else the backend can do, it does itself.
   return new Proxy(backend, {
@@ -125,31 +178,95 @@ class Sealer {
     return { ...result, current: { value: await this.#open(result.key, value), revision } }
   }
 
-  async rotateKey(): Promise<void> {
+  // --- all of them -----------------------------------------------------------------------------------------------
+
+  async sealAll(): Promise<KeyReport> {
+    const { id } = await this.#current()
+    let entries = 0
+    for (const key of await this.#names()) if (await this.#sealAnew(key, id)) entries++
+    await this.#rewriteOlder(async (key, value) =>
+      isSealed(value) && headerOf(value.sealed).kid === id
+        ? value
+        : this.#seal(key, isSealed(value) ? await this.#open(key, value) : value),
+    )
+    return { keyId: id, entries }
+  }
+
+  async rotateKey(): Promise<KeyReport> {
     for (;;) {
       const found = await this.#backend.read(sealingName)
       const before = sealingIn(found)
       const made = await this.#make(new Set(Object.keys(before?.keys ?? {})))
       const keys = { ...before?.keys, [made.id]: made.entry }
       if (await this.#remember({ current: made.id, keys }, found)) break
-      await this.#provider.discard?.(made.id)
+      await this.#takeBack(made.id)
     }
     // Whoever read the old current key before may write with it until here: it is not dropped.
-    for (const key of await this.#backend.keys()) if (!key.startsWith(':')) await this.#sealAnew(key)
+    return this.sealAll()
   }
 
   async forgetKeys(): Promise<readonly string[]> {
     const used = new Set<string>()
-    for (const key of await this.#backend.keys()) {
-      const found = key.startsWith(':') ? null : await this.#backend.read(key)
-      if (found !== null && isSealed(found.value)) used.add(headerOf(found.value.sealed).kid)
+    const note = (value: JsonObject): void => {
+      if (isSealed(value)) used.add(headerOf(value.sealed).kid)
     }
+    for (const key of await this.#names()) note((await this.#backend.read(key))?.value ?? {})
+    await this.#rewriteOlder(async (_, value) => {
+      note(value)
+      return value
+    })
     const found = await this.#backend.read(sealingName)
     const before = sealingIn(found)
     if (before === null) return []
     const forgotten = Object.keys(before.keys).filter((id) => id !== before.current && !used.has(id))
     const keys = Object.fromEntries(Object.entries(before.keys).filter(([id]) => !forgotten.includes(id)))
     return (await this.#remember({ ...before, keys }, found)) ? forgotten : []
+  }
+
+  async unsealAll(): Promise<number> {
+    const unseal = async (): Promise<number> => {
+      let entries = 0
+      for (const key of await this.#names()) if (await this.#unseal(key)) entries++
+      return entries
+    }
+    const entries = await unseal()
+    for (;;) {
+      const found = await this.#backend.read(sealingName)
+      const before = sealingIn(found)
+      // The keys stay known: somebody may be writing with one right now.
+      if (before === null || (await this.#remember({ ...before, current: null }, found))) break
+    }
+    await this.#rewriteOlder(async (key, value) => (isSealed(value) ? this.#open(key, value) : value))
+    return entries + (await unseal())
+  }
+
+  /** Whether there was anything to do. */
+  async #sealAnew(key: string, id: string): Promise<boolean> {
+    for (;;) {
+      const found = await this.#backend.read(key)
+      if (found === null || (isSealed(found.value) && headerOf(found.value.sealed).kid === id)) return false
+      const value = isSealed(found.value) ? await this.#open(key, found.value) : found.value
+      const next = await this.#seal(key, value)
+      if (!isSealed(next)) return false
+      if ((await this.#backend.commit([{ key, next, expected: found.revision }])).ok) return true
+    }
+  }
+
+  async #unseal(key: string): Promise<boolean> {
+    for (;;) {
+      const found = await this.#backend.read(key)
+      if (found === null || !isSealed(found.value)) return false
+      const next = await this.#open(key, found.value)
+      if ((await this.#backend.commit([{ key, next, expected: found.revision }])).ok) return true
+    }
+  }
+
+  async #names(): Promise<readonly string[]> {
+    return (await this.#backend.keys()).filter((key) => !key.startsWith(':'))
+  }
+
+  async #rewriteOlder(change: (key: string, value: JsonObject) => Promise<JsonObject>): Promise<void> {
+    if ('rewriteOlder' in this.#backend) await (this.#backend as StoreBackend & OlderStates).rewriteOlder(change)
   }
 
   // --- one entry -------------------------------------------------------------------------------------------------
@@ -185,14 +302,6 @@ class Sealer {
     return value
   }
 
-  async #sealAnew(key: string): Promise<void> {
-    for (;;) {
-      const found = await this.read(key)
-      if (found === null) return
-      if ((await this.commit([{ key, next: found.value, expected: found.revision }])).ok) return
-    }
-  }
-
   // --- keys ------------------------------------------------------------------------------------------------------
 
   /** The key to seal with; a store that has none yet gets one, and only one, however many processes begin at once. */
@@ -200,20 +309,30 @@ class Sealer {
     for (;;) {
       const found = await this.#backend.read(sealingName)
       const sealing = sealingIn(found)
-      if (sealing !== null) return { id: sealing.current, key: await this.#key(sealing.current) }
+      if (sealing !== null && sealing.current !== null) {
+        return { id: sealing.current, key: await this.#key(sealing.current) }
+      }
+      // A key from before everything was put in the clear will do.
       const made = await this.#make(new Set())
-      if (await this.#remember({ current: made.id, keys: { [made.id]: made.entry } }, found)) continue
-      this.#keys.delete(made.id)
-      await this.#provider.discard?.(made.id)
+      const keys = { ...sealing?.keys, [made.id]: made.entry }
+      if (!(await this.#remember({ current: made.id, keys }, found))) await this.#takeBack(made.id)
     }
   }
 
-  async #make(
-    known: ReadonlySet<string>,
-  ): Promise<{ readonly id: string; readonly entry: { readonly wrapped?: string } }> {
-    const { id, key, wrapped } = await this.#provider.create(known)
+  async #make(known: ReadonlySet<string>): Promise<{ readonly id: string; readonly entry: KeyEntry }> {
+    const { source = this.#provider.source, ...made } = await this.#provider.create(known)
+    const { id, key, wrapped } = made
+    // A key that cannot be had back is no key: nothing has been sealed with it yet.
+    const again = await this.#provider.open(id, wrapped ?? null)
+    if (again === null || !Buffer.from(again).equals(key)) throw this.#missing(id)
     this.#keys.set(id, key)
-    return { id, entry: wrapped === undefined ? {} : { wrapped } }
+    return { id, entry: { ...(wrapped === undefined ? {} : { wrapped }), ...(source === undefined ? {} : { source }) } }
+  }
+
+  async #takeBack(id: string): Promise<void> {
+    this.#keys.delete(id)
+    // Others may have taken the same one: who keeps keys that an operator has put there has nothing to take back.
+    await this.#provider.discard?.(id)
   }
 
   async #remember(next: Sealing, found: Versioned | null): Promise<boolean> {
@@ -226,9 +345,13 @@ class Sealer {
     if (known !== undefined) return known
     const wrapped = sealingIn(await this.#backend.read(sealingName))?.keys[id]?.wrapped ?? null
     const key = await this.#provider.open(id, wrapped)
-    if (key === null) throw new AuthkeepError('key_missing', { keyId: id, keyProvider: this.#provider.name })
+    if (key === null) throw this.#missing(id)
     this.#keys.set(id, key)
     return key
+  }
+
+  #missing(keyId: string): AuthkeepError {
+    return new AuthkeepError('key_missing', { keyId, keyProvider: this.#provider.name })
   }
 }
 

@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { chmod, link, mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { AuthkeepError, errnoOf } from '../errors.ts'
+import { dirname, resolve } from 'node:path'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { realTarget, slowStep, step } from './atomic-write.ts'
+import { FileLock } from './file-lock.ts'
+import { type FileOperations, systemFiles } from './file-operations.ts'
 import type { KeyProvider } from './sealed.ts'
 
 /** A name for a key that says nothing about it. */
-const idOf = (key: Uint8Array): string =>
+export const idOf = (key: Uint8Array): string =>
   createHash('sha256').update('authkeep key').update(key).digest('base64url').slice(0, 22)
 
 /** 32 bytes, as base64url, base64 or hexadecimal digits. */
@@ -42,6 +44,7 @@ export function environmentKeys(
   const keys = () => keysIn(environment[variable] ?? '', name)
   return {
     name,
+    source: `env:${variable}`,
     open: async (id) => keys().find((each) => each.id === id)?.key ?? null,
     async create(known) {
       const [first] = keys()
@@ -55,42 +58,70 @@ export function environmentKeys(
  * Keys in a file, one a line, the newest first: a mounted secret, a systemd credential (`$CREDENTIALS_DIRECTORY/…`), or
  * one that is made here, 0600, where there is none. A new key is put before the others; one that somebody has put there
  * is taken.
+ *
+ * @throws AuthkeepError from its methods `store_failed` where the file cannot be read or written, `store_busy`
  */
-export function fileKeys(path: string): KeyProvider {
-  const keys = async (): Promise<ReturnType<typeof keysIn>> => {
-    try {
-      return keysIn(await readFile(path, 'utf8'), path)
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return []
-      throw error
-    }
+export function fileKeys(path: string, files: FileOperations = systemFiles): KeyProvider {
+  const keys = (): ReturnType<typeof keysIn> => {
+    const found = step(path, 'read', () => files.read(path))
+    return found === null ? [] : keysIn(found.bytes.toString('utf8'), path)
   }
   return {
     name: path,
-    open: async (id) => (await keys()).find((each) => each.id === id)?.key ?? null,
+    source: `file:${resolve(path)}`,
+    open: async (id) => keys().find((each) => each.id === id)?.key ?? null,
     async create(known) {
-      const [first, ...others] = await keys()
-      if (first !== undefined && !known.has(first.id)) return first
-      const all = [randomBytes(32), ...(first === undefined ? [] : [first, ...others].map(({ key }) => key))]
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-      const draft = `${path}.${randomBytes(6).toString('hex')}.tmp`
-      await writeFile(draft, all.map((key) => `${Buffer.from(key).toString('base64url')}\n`).join(''), {
-        mode: 0o600,
-        flush: true,
-      })
+      const isNew = (key: { readonly id: string } | undefined): boolean => key !== undefined && !known.has(key.id)
+      const [there] = keys()
+      if (there !== undefined && isNew(there)) return there
+      const target = realTarget(files, path)
+      step(path, 'mkdir', () => files.makeDirectories(dirname(target)))
+      // A file of keys that another process writes at the same time would lose one of the two.
+      const lock = await new FileLock({ files, path: target }).acquire()
       try {
-        // A file that another process has made meanwhile stays: whoever was first has the key.
-        if (first === undefined) await link(draft, path)
-        else await rename(draft, path)
-      } catch (error) {
-        if (errnoOf(error) !== 'EEXIST') throw error
+        const before = keys()
+        const [first] = before
+        if (first !== undefined && isNew(first)) return first
+        const key = randomBytes(32)
+        const all = [key, ...before.map((each) => each.key)]
+        const text = all.map((each) => `${Buffer.from(each).toString('base64url')}\n`).join('')
+        await slowStep(path, 'write', () => files.replaceBeside(target, Buffer.from(text)))
+        // Before anything is sealed with it: a power cut must not take the key and leave what it has sealed.
+        await slowStep(path, 'fsync', () => files.fsyncDirectory(dirname(target)))
+        return { id: idOf(key), key }
       } finally {
-        await unlink(draft).catch(() => undefined)
+        await lock.release()
       }
-      await chmod(path, 0o600)
-      const [made] = await keys()
-      if (made === undefined) throw missing(path)
-      return made
+    },
+  }
+}
+
+/**
+ * Keys of several places: new ones come from the first, and each is looked for in all of them. For a change from one
+ * place to another: `sealed(backend, severalKeys(new, old)).rotateKey()`.
+ */
+export function severalKeys(first: KeyProvider, ...others: readonly KeyProvider[]): KeyProvider {
+  const all = [first, ...others]
+  return {
+    name: all.map(({ name }) => name).join(', or '),
+    ...(first.source === undefined ? {} : { source: first.source }),
+    create: (known) => first.create(known),
+    discard: async (id) => first.discard?.(id),
+    async open(id, wrapped) {
+      const failures: AuthkeepError[] = []
+      for (const provider of all) {
+        try {
+          const key = await provider.open(id, wrapped)
+          if (key !== null) return key
+        } catch (error) {
+          if (!isAuthkeepError(error)) throw error
+          failures.push(error)
+        }
+      }
+      // Where one of them could not be asked, nobody knows that the key is gone.
+      const [failure] = failures
+      if (failure !== undefined) throw failure
+      return null
     },
   }
 }
@@ -99,6 +130,8 @@ export function fileKeys(path: string): KeyProvider {
 export interface Wrapping {
   /** For people. */
   readonly name: string
+  /** For programs; see `KeyProvider`. */
+  readonly source?: string
   wrap(key: Uint8Array): Promise<string>
   /** Null where it does not know the key any more. */
   unwrap(wrapped: string): Promise<Uint8Array | null>
@@ -108,6 +141,7 @@ export interface Wrapping {
 export function wrappedKeys(service: Wrapping): KeyProvider {
   return {
     name: service.name,
+    ...(service.source === undefined ? {} : { source: service.source }),
     open: async (_, wrapped) => (wrapped === null ? null : service.unwrap(wrapped)),
     async create() {
       const key = randomBytes(32)
@@ -124,9 +158,14 @@ const iterations = 600_000
  * iterations, once for each process). `passphrase` is asked when it is needed.
  */
 export function passphraseKeys(passphrase: () => Promise<string> | string): KeyProvider {
-  const secret = async (): Promise<Uint8Array> => new TextEncoder().encode(await passphrase())
+  let asked: Promise<Uint8Array> | undefined
+  const secret = async (): Promise<Uint8Array> => {
+    asked ??= Promise.resolve(passphrase()).then((text) => new TextEncoder().encode(text))
+    return asked
+  }
   return wrappedKeys({
     name: 'the passphrase',
+    source: 'passphrase',
     async wrap(key) {
       const { CompactEncrypt } = await import('jose')
       return new CompactEncrypt(key)
@@ -140,6 +179,8 @@ export function passphraseKeys(passphrase: () => Promise<string> | string): KeyP
       try {
         return (await compactDecrypt(wrapped, await secret(), options)).plaintext
       } catch {
+        // The next one that is asked for may be the right one.
+        asked = undefined
         return null
       }
     },

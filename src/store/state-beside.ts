@@ -86,6 +86,10 @@ export class StateBeside implements FileBackend {
     return this.#entries.restore(id)
   }
 
+  rewriteOlder(change: (key: string, value: JsonObject) => Promise<JsonObject>): Promise<void> {
+    return this.#entries.rewriteOlder(change)
+  }
+
   spent(): Promise<Spent> {
     return this.#entries.spent()
   }

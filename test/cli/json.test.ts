@@ -56,6 +56,9 @@ describe('--json', () => {
     ['providers', 'list'],
     ['doctor'],
     ['restore', '--list'],
+    ['encrypt', '--key', 'KEY'],
+    ['rotate-key'],
+    ['decrypt'],
     ['completion', 'bash'],
     ['schema'],
     ['logout', 'demo', '--account', 'key'],
@@ -69,7 +72,9 @@ describe('--json', () => {
   // `ended` holds what is printed to the schema.
   it.each(lines)('%s %s', async (...words) => {
     const path = join(desk.home, 'demo.json')
-    const [first = '', ...rest] = words.map((word) => (word === 'URL' ? url : word === 'FILE' ? path : word))
+    const [first = '', ...rest] = words.map((word) =>
+      word === 'URL' ? url : word === 'FILE' ? path : word === 'KEY' ? `file:${path}.key` : word,
+    )
     const run = await ended(start(desk.home, [first, '--json', ...rest]), 'sk-two')
     expect(run).toMatchObject({ code: 0, stderr: '' })
     expect(run.stdout.trimEnd().split('\n')).toHaveLength(1)

@@ -9,9 +9,9 @@ export class Worker {
   readonly #lines: AsyncIterator<string>
   readonly #reader: Interface
 
-  constructor(script: string, options: object) {
+  constructor(script: string, options: object, env: NodeJS.ProcessEnv = process.env) {
     const file = fileURLToPath(new URL(script, import.meta.url))
-    this.child = spawn(process.execPath, [file, JSON.stringify(options)], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.child = spawn(process.execPath, [file, JSON.stringify(options)], { env, stdio: ['pipe', 'pipe', 'inherit'] })
     if (this.child.stdout === null) throw new Error('no stdout')
     this.#reader = createInterface({ input: this.child.stdout })
     this.#lines = this.#reader[Symbol.asyncIterator]()

@@ -5,12 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { AuthkeepError, isAuthkeepError, openStore, Secret, TokenBroker } from 'authkeep'
+import { keychainKeys } from 'authkeep/keychain'
 import { McpServers } from 'authkeep/mcp'
 import { openClawProvider } from 'authkeep/openclaw'
 import { piCredentialStore } from 'authkeep/pi'
 import * as testing from 'authkeep/testing'
 
 assert.ok(Object.values(testing).some((each) => typeof each === 'function' || Array.isArray(each)))
+assert.equal(typeof keychainKeys, 'function')
 assert.equal(typeof openClawProvider, 'function')
 assert.equal(typeof McpServers, 'function')
 assert.equal(typeof piCredentialStore, 'function')

@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
 import { type Credential, type JsonObject, Secret } from '../../src/credential.ts'
+import { AuthkeepError } from '../../src/errors.ts'
 import { memoryBackend } from '../../src/store/backend.ts'
 import { storeContract } from '../../src/store/contract.ts'
 import { fileBackend } from '../../src/store/file.ts'
 import { sealed } from '../../src/store/sealed.ts'
-import { environmentKeys, fileKeys, passphraseKeys, wrappedKeys } from '../../src/store/sealing-keys.ts'
+import { environmentKeys, fileKeys, passphraseKeys, severalKeys, wrappedKeys } from '../../src/store/sealing-keys.ts'
 import { openStore } from '../../src/store/store.ts'
 import { setStage } from '../broker/stage.ts'
 import { Worker } from '../e2e/process.ts'
@@ -153,7 +154,7 @@ describe('a sealed store', () => {
 describe('the keys of a sealed store', () => {
   it('are one, however many processes begin at once', async () => {
     const names = Array.from({ length: 8 }, (_, n) => `n${n}`)
-    const workers = names.map((name) => new Worker('../store/sealer.mjs', { path, keys, does: 'fill', name }))
+    const workers = names.map((name) => new Worker('../store/sealer.mjs', { path, keys, does: 'fill', names: [name] }))
     await Promise.all(workers.map((worker) => worker.next()))
     await Promise.all(workers.map((worker) => worker.end()))
     const backend = sealed(fileBackend({ path }), fileKeys(keys))
@@ -205,6 +206,79 @@ describe('the keys of a sealed store', () => {
       await fresh.close()
     }
   }, 120_000)
+
+  it('made at the same time in one file are all kept', async () => {
+    await mkdir(join(directory, 'store'), { recursive: true })
+    const made = await Promise.all(
+      Array.from({ length: 8 }, async (_, n) => {
+        const provider = fileKeys(keys)
+        // Each of them knows those that are there: it wants one of its own.
+        const known = { has: () => true } as unknown as ReadonlySet<string>
+        return n % 2 === 0 ? provider.create(known) : fileKeys(keys).create(known)
+      }),
+    )
+    for (const { id, key } of made) expect(await fileKeys(keys).open(id, null)).toEqual(Buffer.from(key))
+    expect((await readdir(directory)).sort()).toEqual(['keys', 'store'])
+  })
+
+  it('that wrap the store’s secrets outlive the return to an older state', async () => {
+    const phrase = passphraseKeys(() => 'correct horse')
+    const backend = sealed(fileBackend({ path }), phrase)
+    const store = await openStore({ backend })
+    const [a, b] = [
+      { provider: 'p', account: 'a' },
+      { provider: 'p', account: 'b' },
+    ]
+    await store.update(a, () => apiKey('a', 'sk-a'))
+    // The first state that is worth keeping is kept now.
+    await store.update(b, () => apiKey('b', 'sk-b'))
+    await backend.rotateKey()
+    await backend.forgetKeys()
+    await store.update(b, () => null)
+    const [older] = await store.backups()
+    await store.restore(older?.id ?? '')
+    await store.close()
+    const fresh = await openStore({
+      backend: sealed(
+        fileBackend({ path }),
+        passphraseKeys(() => 'correct horse'),
+      ),
+    })
+    const found = await fresh.read(a)
+    expect(found?.type === 'api_key' && found.key.reveal()).toBe('sk-a')
+    await fresh.close()
+  })
+
+  it('may move to another place', async () => {
+    const memory = memoryBackend()
+    const [old, next] = [variable(newKey()), variable(newKey())]
+    await sealed(memory, old).commit(change('p:a', { key: 'sk-a' }))
+    expect(await sealed(memory, severalKeys(next, old)).rotateKey()).toMatchObject({ entries: 1 })
+    expect((await sealed(memory, next).read('p:a'))?.value).toEqual({ key: 'sk-a' })
+    const unreachable = { ...old, open: () => Promise.reject(new AuthkeepError('store_busy', { path: 'x' })) }
+    await expect(sealed(memory, severalKeys(unreachable, old)).read('p:a')).rejects.toMatchObject({
+      code: 'store_busy',
+    })
+  })
+
+  it('that cannot be had back are not used', async () => {
+    const memory = memoryBackend()
+    const forgetful = { ...variable(newKey()), open: async () => null }
+    await expect(sealed(memory, forgetful).commit(change('p:a', { key: 'k' }))).rejects.toMatchObject({
+      code: 'key_missing',
+    })
+    expect(await memory.keys()).toEqual([])
+  })
+
+  it('are needed no more when all is in the clear', async () => {
+    const memory = memoryBackend()
+    const backend = sealed(memory, variable(newKey()))
+    await backend.commit([...change('p:a', { key: 'sk-a' }), ...change('p:b', { type: 'token' })])
+    expect(await backend.unsealAll()).toBe(1)
+    expect((await memory.read('p:a'))?.value).toEqual({ key: 'sk-a' })
+    expect(await backend.sealAll()).toMatchObject({ entries: 1 })
+    expect((await memory.read('p:a'))?.value['key']).toBeUndefined()
+  })
 
   it('made with a passphrase open with that only, and cost once a process', async () => {
     const memory = memoryBackend()
