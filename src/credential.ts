@@ -56,6 +56,8 @@ export interface Refreshed {
   readonly host: string
   readonly bootId: string | null
   readonly pid: number
+  /** How far the clock of the server was ahead of that machine's, in milliseconds; absent where it was not. */
+  readonly clockSkewMs?: number
 }
 
 /** One access token of a grant, for one resource and scope set. */

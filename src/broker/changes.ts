@@ -74,8 +74,8 @@ export function inDoubt(credential: OAuthCredential, lease: Lease): OAuthCredent
 }
 
 /** The line of the ledger that the holder of a lease leaves. */
-export function ledgerLine({ owner: { host, bootId, pid } }: Lease, at: number): Refreshed {
-  return { at, host, bootId, pid }
+export function ledgerLine({ owner: { host, bootId, pid } }: Lease, at: number, clockSkewMs = 0): Refreshed {
+  return { at, host, bootId, pid, ...(clockSkewMs === 0 ? {} : { clockSkewMs }) }
 }
 
 /**
@@ -87,14 +87,27 @@ export function ledgerLine({ owner: { host, bootId, pid } }: Lease, at: number):
  */
 export function withSuccessor(
   current: Credential | null,
-  made: { seen: OAuthCredential; lease: Lease; spent: Secret; successor: Secret; at: number; isProbe?: boolean },
+  made: {
+    seen: OAuthCredential
+    lease: Lease
+    spent: Secret
+    successor: Secret
+    at: number
+    isProbe?: boolean
+    clockSkewMs?: number
+  },
 ): OAuthCredential | undefined {
   if (current?.type !== 'oauth') return undefined
   const { seen, lease, spent, successor, at } = made
   const { doubtSince: _, ...grant } = current.grant
   const token = fingerprint(successor)
   const predecessor = fingerprint(spent)
-  const primary = { refreshToken: successor, obtainedAt: at, predecessor, refreshed: ledgerLine(lease, at) }
+  const primary = {
+    refreshToken: successor,
+    obtainedAt: at,
+    predecessor,
+    refreshed: ledgerLine(lease, at, made.clockSkewMs),
+  }
   const live = { state: 'live', stateFor: token, replays: 0, refreshExpiresAt: null } as const
   if (holds(current, spent) && made.isProbe === true) {
     return { ...current, grant: { ...current.grant, spare: { refreshToken: successor, obtainedAt: at } } }

@@ -10,6 +10,7 @@ import {
 } from '../credential.ts'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { requestClientCredentials } from '../grant/client-credentials.ts'
+import { endpointOf } from '../grant/configuration.ts'
 import { discover } from '../grant/discovery.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { introspectScopes } from '../grant/introspection.ts'
@@ -42,7 +43,7 @@ import { publish, type RefreshEvent } from './events.ts'
 import { holdExit } from './hold-exit.ts'
 import { claimLease, judgeLease, LeaseClock, type LeaseVerdict, type RefreshTiming, spendsNothing } from './lease.ts'
 import { measureNarrowing, rememberNarrowing } from './narrowing.ts'
-import { measureSkew } from './skew.ts'
+import { isElsewhere, isMeasured, measureSkew, skewOf, timeAt } from './skew.ts'
 
 export interface RefresherOptions {
   readonly store: CredentialStore
@@ -182,11 +183,23 @@ export class Refresher {
     // Before anything is claimed: a server that cannot even be discovered costs nothing.
     const metadata = await this.#discover(provider)
     const spent = seen.grant.refreshToken
-    if (spent === null) return { kind: 'overtaken' }
+    if (spent === null || (await this.#hasLearnedTheTime(seen, { provider, metadata }))) return { kind: 'overtaken' }
     const spentAt = await this.#store.spentAt(seen, fingerprint(spent))
     // One that came again later (a server may give the same one twice) is what the server says it is.
     if (spentAt !== null && spentAt >= seen.grant.obtainedAt) return this.#bringBack(seen, spent, spentAt)
     return this.#store.withoutOwner((isHeld) => this.#underLease(seen, plan, { provider, metadata }, { spent, isHeld }))
+  }
+
+  /**
+   * The times of the entry are of another machine's clock, and nobody has told this process yet how right its own one is:
+   * what has expired for the one may live for the other. Asks the server for the time, once, and says whether the entry
+   * has to be judged anew.
+   */
+  async #hasLearnedTheTime(seen: OAuthCredential, { provider, metadata }: Server): Promise<boolean> {
+    if (isMeasured(seen.issuer) || !isElsewhere(seen, this.#process)) return false
+    const time = await timeAt(endpointOf(provider, metadata, 'token_endpoint').href, this.#fetch)
+    if (time !== null) measureSkew(seen.issuer, time, this.#clock.now())
+    return skewOf(seen.issuer) !== 0
   }
 
   async #underLease(
@@ -439,7 +452,7 @@ export class Refresher {
     const at = this.#clock.now()
     const save = async (keepsLease: boolean): Promise<void> => {
       const stored = await this.#store.update(seen, (current) => {
-        const next = withSuccessor(current, { ...refresh, successor, at })
+        const next = withSuccessor(current, { ...refresh, successor, at, clockSkewMs: skewOf(seen.issuer) })
         return keepsLease || next?.lease?.id !== lease.id ? next : { ...next, lease: null }
       })
       this.tell(keeps(stored, successor) ? 'stored' : 'revoked', seen, { successor: fingerprint(successor) })
@@ -583,7 +596,12 @@ export class Refresher {
       if (current.lease?.id !== lease.id) return keeps(current, left) ? withToken(current, answer, now) : undefined
       if (!keeps(current, left)) return { ...current, lease: null }
       const { doubtSince: _, ...grant } = current.grant
-      const live = { ...grant, state: 'live', replays: 0, refreshed: ledgerLine(lease, now) } as const
+      const live = {
+        ...grant,
+        state: 'live',
+        replays: 0,
+        refreshed: ledgerLine(lease, now, skewOf(seen.issuer)),
+      } as const
       return { ...withToken({ ...current, grant: live }, answer, now), lease: null }
     })
     return stored !== null && carries(stored, answer)

@@ -21,16 +21,35 @@ export function skewOf(issuer: string): number {
   return skews.get(issuer) ?? 0
 }
 
+export function isMeasured(issuer: string): boolean {
+  return skews.has(issuer)
+}
+
+/** Whether the times in an entry are of another machine's clock. Containers have names of their own, and the clock of their machine. */
+export function isElsewhere({ grant: { refreshed } }: OAuthCredential, { owner }: Process): boolean {
+  if (refreshed === undefined) return false
+  return owner.bootId === null ? owner.host !== refreshed.host : owner.bootId !== refreshed.bootId
+}
+
 /**
  * What to add to our clock to compare it with the times in an entry. They are of the clock of the machine that wrote
- * them: of ours, if it was this one, however wrong it is. Another machine's is taken to agree with the server's.
+ * them: of ours, if it was this one, however wrong it is. Another machine has noted how wrong its own was.
  */
 export function offsetFor(credential: OAuthCredential, here: () => Process): number {
-  const skew = skewOf(credential.issuer)
-  const { refreshed } = credential.grant
-  // Containers have names of their own, and the clock of their machine.
-  if (skew === 0 || refreshed === undefined) return 0
-  const { owner } = here()
-  const isOurs = owner.bootId === null ? owner.host === refreshed.host : owner.bootId === refreshed.bootId
-  return isOurs ? 0 : skew
+  const theirs = credential.grant.refreshed?.clockSkewMs ?? 0
+  const ours = skewOf(credential.issuer)
+  return theirs === ours || !isElsewhere(credential, here()) ? 0 : ours - theirs
+}
+
+/** What time it is for a server, Unix milliseconds; null where it does not say. Nothing but a `Date` is asked for. */
+export async function timeAt(url: string, send: typeof fetch): Promise<number | null> {
+  try {
+    const response = await send(url, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(5_000) })
+    await response.body?.cancel()
+    const time = Date.parse(response.headers.get('date') ?? '')
+    return Number.isNaN(time) ? null : time
+  } catch {
+    // Whether it can be reached shows with the refresh.
+    return null
+  }
 }

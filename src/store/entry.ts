@@ -93,7 +93,11 @@ function decodeGrant(raw: JsonObject): Grant {
 function decodeRefreshed(raw: JsonObject): Refreshed {
   const read = reader(raw, 'grant.refreshed.')
   const common = { at: read.number('at'), host: read.string('host'), pid: read.number('pid') }
-  return { ...common, bootId: read.optionalString('bootId') ?? null }
+  const clockSkewMs = read.number('clockSkewMs', 0)
+  return {
+    ...{ ...common, bootId: read.optionalString('bootId') ?? null },
+    ...(clockSkewMs === 0 ? {} : { clockSkewMs }),
+  }
 }
 
 function decodeDpopKey(raw: JsonObject): DpopKey {

@@ -183,6 +183,13 @@ describe('the clock of a server', () => {
       measureSkew(issuer, 1_000_000, 400_000)
       expect(by({ host: 'another', bootId: 'another' })).toBe(600_500)
       expect(by({})).toBe(0)
+      // Theirs was as wrong as ours, or more, or ours has never been measured.
+      expect(by({ bootId: 'another', clockSkewMs: 600_500 })).toBe(0)
+      expect(by({ bootId: 'another', clockSkewMs: -1_000 })).toBe(601_500)
+      expect(by({ clockSkewMs: -1_000 })).toBe(0)
+      const unmeasured = { ...rest, issuer: 'https://unmeasured.example' }
+      const refreshed = { at: 0, host, bootId: 'another', pid, clockSkewMs: -600_000 }
+      expect(offsetFor({ ...unmeasured, grant: { ...grant, refreshed } }, thisProcess)).toBe(600_000)
     } finally {
       await stage.stop()
     }

@@ -9,9 +9,11 @@ export class Worker {
   readonly #lines: AsyncIterator<string>
   readonly #reader: Interface
 
-  constructor(script: string, options: object, env: NodeJS.ProcessEnv = process.env) {
+  /** @param through words of a command that starts the one behind it somewhere else */
+  constructor(script: string, options: object, env: NodeJS.ProcessEnv = process.env, through: readonly string[] = []) {
     const file = fileURLToPath(new URL(script, import.meta.url))
-    this.child = spawn(process.execPath, [file, JSON.stringify(options)], { env, stdio: ['pipe', 'pipe', 'inherit'] })
+    const [command, ...words] = [...through, process.execPath, file, JSON.stringify(options)]
+    this.child = spawn(command, words, { env, stdio: ['pipe', 'pipe', 'inherit'] })
     if (this.child.stdout === null) throw new Error('no stdout')
     this.#reader = createInterface({ input: this.child.stdout })
     this.#lines = this.#reader[Symbol.asyncIterator]()
@@ -28,6 +30,7 @@ export class Worker {
   }
 
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return
     const gone = once(this.child, 'exit')
     this.child.kill(signal)
     await gone
