@@ -47,7 +47,8 @@ function pack() {
     if (!paths.includes(path)) throw new Error(`${path} is not in the package`)
   }
   const stray = paths.filter(
-    (path) => !/^(dist\/.*\.(js|d\.ts)|docs\/schemas\/.*\.json|package\.json|[A-Z]+(\.md)?)$/.test(path),
+    (path) =>
+      !/^(dist\/.*\.(js|js\.map|d\.ts)|src\/.*\.ts|docs\/schemas\/.*\.json|package\.json|[A-Z]+(\.md)?)$/.test(path),
   )
   assert(stray.length === 0, `the package holds nothing but what it should${stray.map((path) => ` (${path})`)}`)
   return filename

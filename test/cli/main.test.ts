@@ -287,7 +287,7 @@ describe('authkeep token', () => {
       start(home, ['token', 'https://api.example/files'], { env: { NODE_OPTIONS: `--import=${trace}` } }),
     )
     expect(run.stdout).toBe('at-secret-default\n')
-    expect(run.stderr).toContain('dist/cli/token.js')
+    expect(run.stderr).toContain('dist/cli/authkeep.js')
     expect(run.stderr).not.toContain('node_modules/')
   })
 })

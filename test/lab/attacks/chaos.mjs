@@ -102,7 +102,7 @@ async function storm(lab, attack, seconds, { dist = lab.dist, subject, mustLose 
   await Promise.all(attended)
 
   // The model: what was acknowledged to each process is the least that must be there.
-  const { fileBackend } = await lab.library('store/file.js')
+  const { fileBackend } = await lab.library('index.js')
   const backend = fileBackend({ path, staleLockMs })
   const final = (await backend.read('p:shared'))?.value ?? {}
   await backend.close()
@@ -133,7 +133,7 @@ async function stoppedBeforeRename(lab) {
   await lab.fill(path, 2)
   const sleeper = lab.worker('sleeper.mjs', { path, key: 'p:00', staleLockMs })
   await sleeper.next()
-  const { fileBackend } = await lab.library('store/file.js')
+  const { fileBackend } = await lab.library('index.js')
   const backend = fileBackend({ path, staleLockMs })
   const entry = await backend.read('p:01')
   await backend.commit([{ key: 'p:01', next: { token: 'acknowledged' }, expected: entry.revision }])

@@ -20,7 +20,7 @@ const places = [
 
 /** @param {import('./lab.mjs').Lab} lab */
 export async function* run(lab) {
-  const { fileBackend } = await lab.library('store/file.js')
+  const { fileBackend } = await lab.library('index.js')
   const require = createRequire(pathToFileURL(join(lab.dist, 'index.js')))
   const writeFileAtomic = require('write-file-atomic')
 

@@ -148,21 +148,20 @@ export class Lab {
   #copyOfDist(name, edits) {
     const home = join(this.root, name)
     fs.mkdirSync(home)
-    if (!fs.existsSync(join(this.built, 'store/file.js')))
-      throw new Error(`${this.built} holds no library: npm run build`)
+    if (!fs.existsSync(join(this.built, 'index.js'))) throw new Error(`${this.built} holds no library: npm run build`)
     fs.cpSync(this.built, join(home, 'dist'), { recursive: true })
     fs.writeFileSync(join(home, 'package.json'), '{ "type": "module" }\n')
     fs.symlinkSync(join(repository, 'node_modules'), join(home, 'node_modules'))
     for (const [pattern, replacement] of edits) {
-      const folder = join(home, 'dist/store')
-      const files = fs.readdirSync(folder).filter((file) => file.endsWith('.js'))
+      const folder = join(home, 'dist')
+      const files = fs.readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.js'))
       const changed = files.filter((file) => {
         const text = fs.readFileSync(join(folder, file), 'utf8')
         const broken = text.replace(pattern, replacement)
         fs.writeFileSync(join(folder, file), broken)
         return broken !== text
       })
-      if (changed.length === 0) throw new Error(`mutant "${name}": nothing in dist/store matches ${pattern}`)
+      if (changed.length === 0) throw new Error(`mutant "${name}": nothing in dist/ matches ${pattern}`)
     }
     return join(home, 'dist')
   }
@@ -174,7 +173,7 @@ export class Lab {
 
   /** A store of `count` entries `p:00`…, made by the library itself; resolves with their revisions. */
   async fill(path, count, width = 40) {
-    const { fileBackend } = await this.library('store/file.js')
+    const { fileBackend } = await this.library('index.js')
     const backend = fileBackend({ path })
     const keys = Array.from({ length: count }, (_, n) => `p:${String(n).padStart(2, '0')}`)
     await backend.commit(keys.map((key) => ({ key, next: valueOf(key, width), expected: null })))

@@ -4,7 +4,7 @@ import * as fs from 'node:fs'
 import { Increment } from './increment.mjs'
 
 const { dist, path, id, log, staleLockMs, seed } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const { systemFiles } = await import(`${dist}/store/contract.js`)
 const say = (line) => fs.writeSync(1, `${JSON.stringify(line)}\n`)
 

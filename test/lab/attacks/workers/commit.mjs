@@ -3,7 +3,7 @@
 import { accessSync } from 'node:fs'
 
 const { dist, path, key, next, expected, read, staleLockMs } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 
 function mark(name) {
   try {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 
 const { dist, kind, template, place, half, stride, seed, amount } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const { systemFiles } = await import(`${dist}/store/contract.js`)
 const good = JSON.parse(fs.readFileSync(join(template, 'auth.json'), 'utf8')).credentials
 const keys = Object.keys(good)

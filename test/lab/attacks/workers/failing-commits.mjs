@@ -5,7 +5,7 @@ import { accessSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 
 const { dist, cases, key, next, expected, staleLockMs } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const patienceMs = 10_000
 
 function mark(name) {

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline'
 
 const { dist } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const { tmpdir } = await import('node:os')
 const { mkdtempSync, rmSync } = await import('node:fs')
 

@@ -1,7 +1,7 @@
 // A fresh process that finds stores: in each it reads every key, then commits. Arguments: JSON
 // { dist, paths, keys, staleLockMs }. Prints a JSON line for each path.
 const { dist, paths, keys, staleLockMs } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const told = (error) => `${error.code ?? 'no code'}: ${error.message}`
 
 async function visit(path) {

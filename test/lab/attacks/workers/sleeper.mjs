@@ -3,7 +3,7 @@
 import * as fs from 'node:fs'
 
 const { dist, path, key, staleLockMs } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const { systemFiles } = await import(`${dist}/store/contract.js`)
 const say = (line) => fs.writeSync(1, `${JSON.stringify(line)}\n`)
 

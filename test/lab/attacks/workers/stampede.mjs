@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Increment } from './increment.mjs'
 
 const { dist, isPlain } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const { systemFiles } = await import(`${dist}/store/contract.js`)
 const properLockfile = (await import(`${dist}/../node_modules/proper-lockfile/index.js`)).default
 

@@ -1,7 +1,7 @@
 // Takes the locks of all paths and stays in the middle of its commits for ever, drafts written. Arguments: JSON
 // { dist, paths }. Prints a line once it is stuck everywhere.
 const { dist, paths } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const { systemFiles } = await import(`${dist}/store/contract.js`)
 
 let stuck = 0

@@ -1,6 +1,6 @@
 // Reads an entry and tries to change it, and says what came of both. Arguments: JSON { dist, path, key, next, exclusion }.
 const { dist, path, key, next } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const told = (error) => ({
   code: error.code ?? null,
   errno: error.detail?.errno ?? null,

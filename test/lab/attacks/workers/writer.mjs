@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { Increment } from './increment.mjs'
 
 const { dist, path, times, isPlain } = JSON.parse(process.argv[2])
-const { fileBackend } = await import(`${dist}/store/file.js`)
+const { fileBackend } = await import(`${dist}/index.js`)
 const properLockfile = (await import(`${dist}/../node_modules/proper-lockfile/index.js`)).default
 const writeFileAtomic = (await import(`${dist}/../node_modules/write-file-atomic/lib/index.js`)).default
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
