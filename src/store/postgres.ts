@@ -5,7 +5,7 @@ import { AuthkeepError } from '../errors.ts'
 import type { Change, CommitResult, StoreBackend, Versioned } from './backend.ts'
 import { install, schemaVersion } from './postgres-schema.ts'
 
-/** What runs SQL: a Pool or Client of `pg`, PGlite, or anything else of this shape. */
+/** What runs SQL: a Pool or Client of `pg`, or anything else of this shape. */
 export interface SqlClient {
   query(text: string, values?: unknown[]): Promise<{ readonly rows: readonly unknown[] }>
 }
