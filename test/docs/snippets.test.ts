@@ -34,12 +34,14 @@ const blocks: readonly Block[] = documents.flatMap((path) =>
   })),
 )
 const inLanguage = (language: string): readonly Block[] => blocks.filter((block) => block.language === language)
+const programsIn = (language: string): readonly Block[] =>
+  inLanguage(language).filter(({ code }) => code.includes("from 'authkeep'"))
 
 describe('the TypeScript in the documents', () => {
   it('compiles against the built package, strictly', () => {
     expect(existsSync(join(root, 'dist/index.d.ts')), 'build first: the package is what is checked against').toBe(true)
     const snippets = new Map(
-      inLanguage('ts').map(({ where, code }) => [
+      [...inLanguage('ts'), ...programsIn('js')].map(({ where, code }) => [
         // Nobody writes these files; standing in the package, they may import it by its name.
         join(root, 'docs', `${where.replaceAll(/\W+/g, '-')}.ts`),
         { where, code: /^(import|export) /m.test(code) ? code : `${code}export {}\n` },
