@@ -224,6 +224,10 @@ describe('docs/errors.md', () => {
   )
   const codes = [...detailsOf(source)].map(([code, members]) => ({ code, members }))
 
+  it('has the table that the source makes', async () => {
+    await promisify(execFile)(process.execPath, [join(root, 'scripts/errors-page.mjs'), '--check'])
+  })
+
   it('has a section for every code, and for nothing else', () => {
     expect(codes.length).toBeGreaterThan(15)
     expect([...sections.keys()].sort()).toEqual(codes.map(({ code }) => code).sort())
