@@ -78,6 +78,8 @@ function problemsOf(files: ReadonlyMap<string, { where: string; code: string }>)
     config: object
   }
   const { options } = ts.parseJsonConfigFileContent({ ...config, files: [] }, ts.sys, root)
+  // The recipes that they import are spelled as they are.
+  options.allowImportingTsExtensions = true
   const host = ts.createCompilerHost({ ...options, noEmit: true })
   const [fileExists, readFile] = [host.fileExists.bind(host), host.readFile.bind(host)]
   const getSourceFile = host.getSourceFile.bind(host)
