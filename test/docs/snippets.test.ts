@@ -317,9 +317,9 @@ describe('the tests that the documents name', () => {
   it.each(proofs)('$path: $file: $name', ({ file, name }) => expect(text(file)).toContain(name))
 })
 
-describe('the README', () => {
+describe('docs/api.md', () => {
   it('names everything that the package exports and the methods of its classes', () => {
-    const named = new Set(text('README.md').match(/\w+/g))
+    const named = new Set(text('docs/api.md').match(/\w+/g))
     const methods = [api.CredentialStore, TokenBroker].flatMap(({ prototype }) => Object.getOwnPropertyNames(prototype))
     const names = [...Object.keys(api), ...methods.filter((name) => name !== 'constructor')]
     expect(names.filter((name) => !named.has(name))).toEqual([])
@@ -339,6 +339,13 @@ describe('the changelog', () => {
     const listed = [...list.matchAll(/^- .*: ([^`\n]+)$/gm)].map(([, feature = '']) => feature)
     expect(list).not.toBe('')
     expect(listed.sort()).toEqual(thrown.sort())
+  })
+})
+
+describe('the README', () => {
+  it('links every page of docs/', () => {
+    const linked = new Set([...text('README.md').matchAll(/\]\((docs\/[\w-]+\.md)\)/g)].map(([, path = '']) => path))
+    expect(documents.filter((path) => path.startsWith('docs/') && !linked.has(path))).toEqual([])
   })
 })
 
