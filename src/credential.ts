@@ -140,6 +140,12 @@ export interface TokenCredential extends CredentialKey {
 /** One entry of the store. Members that this version does not know stay in the document and are not shown here. */
 export type Credential = OAuthCredential | ApiKeyCredential | TokenCredential
 
+/** The store that an entry was moved to, and that alone renews it now; undefined for one that lives here. */
+export function movedTo(credential: Credential): string | undefined {
+  const moved = credential.metadata?.['moved'] as { readonly to?: unknown } | undefined
+  return typeof moved?.to === 'string' ? moved.to : undefined
+}
+
 const redacted = '[redacted]'
 
 /**

@@ -20,12 +20,13 @@ export interface ErrorDetails {
       | 'registration_changed'
       | 'no_id_token'
       | 'borrowed'
+      | 'moved'
       | 'denied'
       | 'timed_out'
       | 'answer_lost'
       | 'superseded'
     resource?: string
-    /** The program that alone renews the login, for `borrowed`. */
+    /** The program that alone renews the login, for `borrowed`; the store, for `moved`. */
     owner?: string
     /** What the login should bring, where that is known. */
     scopes?: readonly string[]
@@ -163,6 +164,7 @@ const reasons: Record<ErrorDetails['authorization_required']['reason'], string> 
   registration_changed: 'the stored one belongs to another issuer or client',
   no_id_token: 'it has no ID token that is still valid, and a refresh brings none',
   borrowed: 'it has expired, and another program renews it',
+  moved: 'it was moved to another store',
   denied: 'the request was denied, by the person or by the server',
   timed_out: 'nobody finished the login in time',
   answer_lost: 'it was finished, and the answer to it was lost on the way',
@@ -178,9 +180,11 @@ const sentences: { readonly [C in ErrorCode]: (detail: ErrorDetails[C]) => strin
   authorization_required: (d) =>
     variableOf(d.account) !== undefined
       ? `What the environment holds for ${d.provider} (${d.account ?? ''}) does not serve: ${reasons[d.reason]}.`
-      : d.owner !== undefined
-        ? `The ${d.provider} login "${d.account ?? ''}" has expired, and is ${d.owner}'s to renew: run ${d.owner}, or take it over.`
-        : `${failures.has(d.reason) ? `The login to ${d.provider} failed` : `A login to ${d.provider} is needed`}: ${reasons[d.reason]}${inBrackets(d.resource ?? d.description)}.`,
+      : d.reason === 'moved'
+        ? `The ${d.provider} login "${d.account ?? ''}" has expired, and was moved to ${d.owner ?? 'another store'}, which renews it: use that store.`
+        : d.owner !== undefined
+          ? `The ${d.provider} login "${d.account ?? ''}" has expired, and is ${d.owner}'s to renew: run ${d.owner}, or take it over.`
+          : `${failures.has(d.reason) ? `The login to ${d.provider} failed` : `A login to ${d.provider} is needed`}: ${reasons[d.reason]}${inBrackets(d.resource ?? d.description)}.`,
   scope_missing: (d) =>
     d.asked !== undefined
       ? `The login to ${d.provider} as "${d.account}" brought less than was asked for: not ${d.missing.join(' ')}.`

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { type Credential, type CredentialKey, fingerprint, keyName, type Secret } from '../credential.ts'
+import { type Credential, type CredentialKey, fingerprint, keyName, movedTo, type Secret } from '../credential.ts'
 import { errnoOf } from '../errors.ts'
 import type { ForeignLogin } from '../formats/foreign.ts'
 import { FormatError } from '../formats/format.ts'
@@ -19,8 +19,10 @@ export function importedFrom(credential: Credential): Imported | undefined {
   return credential.metadata?.['imported'] as Imported | undefined
 }
 
-/** The program that alone renews a login; undefined for one of ours. */
+/** The program, or the store, that alone renews a login; undefined for one of ours. */
 export function lenderOf(credential: Credential): string | undefined {
+  const moved = movedTo(credential)
+  if (moved !== undefined) return moved
   const imported = importedFrom(credential)
   return imported?.mode === 'borrowed' ? imported.program : undefined
 }

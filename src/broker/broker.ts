@@ -4,6 +4,7 @@ import {
   type CredentialKey,
   fingerprint,
   keyName,
+  movedTo,
   type OAuthCredential,
   Secret,
 } from '../credential.ts'
@@ -733,6 +734,7 @@ export class TokenBroker {
       const credential = await this.#store.read(key)
       if (credential === null) return { revoked: false, reason: 'no_credential' }
       if (credential.type !== 'oauth') return { revoked: false, reason: 'not_supported' }
+      if (movedTo(credential) !== undefined) return { revoked: false, reason: 'moved' }
       if (credential.issuer !== provider.issuer || credential.clientId !== provider.client.id) {
         return { revoked: false, reason: 'registration_changed' }
       }

@@ -1,4 +1,4 @@
-import { type Credential, type OAuthCredential, type Secret, stateOf } from '../credential.ts'
+import { type Credential, movedTo, type OAuthCredential, type Secret, stateOf } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
 import { isObtainable, type Narrowing, type Provider } from '../provider.ts'
@@ -91,8 +91,11 @@ export function decide(credential: Credential, requirement: Requirement, moment:
 
 const authorize = (error: AuthkeepError): Decision => ({ action: 'authorize', error })
 
-const borrowed = ({ provider, account }: Credential, owner: string): AuthkeepError =>
-  new AuthkeepError('authorization_required', { provider, account, reason: 'borrowed', owner })
+function borrowed(credential: Credential, owner: string): AuthkeepError {
+  const { provider, account } = credential
+  const reason = movedTo(credential) === undefined ? 'borrowed' : 'moved'
+  return new AuthkeepError('authorization_required', { provider, account, reason, owner })
+}
 
 /** An endpoint that refuses what was fetched for it a moment ago does not want another token, but something else. */
 const leastBetweenForcedMs = 60_000

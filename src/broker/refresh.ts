@@ -5,6 +5,7 @@ import {
   type JsonObject,
   keyName,
   type Lease,
+  movedTo,
   type OAuthCredential,
   Secret,
 } from '../credential.ts'
@@ -398,7 +399,10 @@ export class Refresher {
    */
   async #claim(seen: OAuthCredential, lease: Lease, spent: Secret): Promise<boolean> {
     const stored = await this.#change(seen, (current) =>
-      isSameLease(current, seen) && holds(current, spent) && isSameJudgement(current, seen)
+      isSameLease(current, seen) &&
+      holds(current, spent) &&
+      isSameJudgement(current, seen) &&
+      movedTo(current) === undefined
         ? { ...current, lease }
         : undefined,
     )

@@ -78,6 +78,7 @@ const steps: {
   authorization_required: (detail, { typed, command, homeOption }) => {
     const variable = variableOf(detail.account)
     if (variable !== undefined) return `Set ${variable} to a credential that works, or unset it to use what is stored`
+    if (detail.reason === 'moved') return `Set AUTHKEEP_STORE to where it is now; or move it back: authkeep copy`
     if (command !== 'login') return `Log in: ${loginCommand(detail, homeOption)}`
     const first =
       detail.reason === 'denied' ? 'Allow it, or ask whoever runs the server for access, then' : 'To begin again'

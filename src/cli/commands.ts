@@ -112,8 +112,8 @@ export const commands: readonly Command[] = [
     name: 'status',
     about: 'Show which logins there are and how they are',
     takes: [],
-    options: {},
-    examples: ['authkeep status', 'authkeep status --json'],
+    options: { metrics: { type: 'boolean', about: 'in the text format of Prometheus' } },
+    examples: ['authkeep status', 'authkeep status --json', 'authkeep status --metrics'],
     load: async () => (await import('./status.ts')).status,
   },
   {
@@ -258,6 +258,21 @@ export const commands: readonly Command[] = [
     options: { list: { type: 'boolean', about: 'show the older states there are' } },
     examples: ['authkeep restore --list', 'authkeep restore 2026-11-22T101500.000Z'],
     load: async () => (await import('./restore.ts')).restore,
+  },
+  {
+    name: 'copy',
+    about: 'Move the logins to another store, or back',
+    takes: [],
+    options: {
+      from: { type: 'string', value: 'place', about: 'file, a path, postgres://…, redis://…, env:NAME' },
+      to: { type: 'string', value: 'place', about: 'the same; there is no login of the same name yet' },
+    },
+    examples: [
+      'authkeep copy --from file --to env:DATABASE_URL',
+      'authkeep copy --from env:DATABASE_URL --to file',
+      'authkeep copy --from file --to ./volume/auth.json',
+    ],
+    load: async () => (await import('./copy.ts')).copy,
   },
   {
     name: 'encrypt',

@@ -6,7 +6,7 @@ import type { StoreReport } from '../store/events.ts'
 import { isSealed, keySources } from '../store/sealed.ts'
 import { CredentialStore } from '../store/store.ts'
 import type { Context, Result } from './context.ts'
-import { backendOf, openStoreOf, storePath } from './open-store.ts'
+import { backendOf, openStoreOf, pathOf } from './open-store.ts'
 import { durationInWords, harmless, titled } from './output.ts'
 
 /** One thing that was looked at. */
@@ -21,8 +21,8 @@ export interface Check {
  * may be found.
  */
 export async function doctor(context: Context): Promise<Result> {
-  const path = storePath(context.home)
-  const backend = backendOf(context)
+  const backend = await backendOf(context)
+  const path = pathOf(backend)
   const store = new CredentialStore(backend)
   try {
     const isFixing = context.options['fix'] === true
@@ -32,10 +32,9 @@ export async function doctor(context: Context): Promise<Result> {
     const { checkSurroundings } = await import('./doctor-network.ts')
     const checks = [
       checkFile(report),
-      checkCopy(report, store.exclusion === 'none'),
+      ...(path === null ? [] : [checkCopy(report, store.exclusion === 'none')]),
       checkEntries(report),
-      ...(await checkModes(path)),
-      ...(await checkLock(path)),
+      ...(path === null ? [] : [...(await checkModes(path)), ...(await checkLock(path))]),
       ...(await checkKeys(context, backend, report)),
       ...(await checkRefreshes(store, report)),
       ...(await checkSurroundings(context)),

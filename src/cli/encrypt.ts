@@ -5,7 +5,7 @@ import { type KeyProvider, keySources, sealed } from '../store/sealed.ts'
 import { severalKeys } from '../store/sealing-keys.ts'
 import { type Context, type Result, textOption, UsageError } from './context.ts'
 import { keysAt, keysOf } from './keys.ts'
-import { backendOf, storePath } from './open-store.ts'
+import { backendOf, pathOf } from './open-store.ts'
 import { titled } from './output.ts'
 
 /** `authkeep encrypt --key <place>`: seals what is in the clear. */
@@ -19,7 +19,7 @@ export async function encrypt(context: Context): Promise<Result> {
       throw new UsageError(`It is sealed with a key of ${sources[0]}. For another: authkeep rotate-key --key ${place}`)
     }
     const { keyId, entries } = await sealed(backend, keys).sealAll()
-    const quarantined = await quarantinedBeside(storePath(context.home))
+    const quarantined = await quarantinedBeside(pathOf(backend))
     return {
       text: lines(context, [
         `${logins(entries)} sealed with the key ${keyId} of ${keys.name}.`,
@@ -64,7 +64,7 @@ const lines = ({ columns }: Context, sentences: readonly string[]): string =>
 const logins = (count: number): string => `${count} ${count === 1 ? 'login is' : 'logins are'}`
 
 async function withBackend(context: Context, use: (backend: StoreBackend) => Promise<Result>): Promise<Result> {
-  const backend = backendOf(context)
+  const backend = await backendOf(context)
   try {
     return await use(backend)
   } finally {
@@ -80,7 +80,8 @@ async function keysThere(context: Context, backend: StoreBackend): Promise<KeyPr
   return keys
 }
 
-async function quarantinedBeside(path: string): Promise<readonly string[]> {
+async function quarantinedBeside(path: string | null): Promise<readonly string[]> {
+  if (path === null) return []
   const names = await readdir(dirname(path)).catch((): string[] => [])
   return names.filter((name) => name.startsWith(`${basename(path)}.corrupt-`)).map((name) => join(dirname(path), name))
 }

@@ -18,6 +18,7 @@ const nothingToTell: Readonly<Record<string, string>> = {
   not_supported: 'the server has no way to be told, so what it has issued works until it runs out',
   not_a_grant: 'nothing was issued to authkeep itself, so there was nothing to revoke',
   borrowed: 'it was borrowed, and the program it belongs to stays logged in',
+  moved: 'it was moved, and stays logged in where it is now',
 }
 
 /**

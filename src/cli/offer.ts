@@ -201,8 +201,11 @@ async function providers({ home, env }: There): Promise<readonly Provider[]> {
 const logins = ({ provider, ...there }: There): Promise<readonly CredentialInfo[]> =>
   withStore(there, (store) => store.list(provider === undefined ? {} : { provider }))
 
-async function withStore<T>({ home }: Pick<There, 'home'>, use: (store: CredentialStore) => Promise<T>): Promise<T> {
-  const store = new CredentialStore(backendOf({ home }))
+async function withStore<T>(
+  { home, env }: Pick<There, 'home' | 'env'>,
+  use: (store: CredentialStore) => Promise<T>,
+): Promise<T> {
+  const store = new CredentialStore(await backendOf({ home, env }))
   try {
     return await use(store)
   } finally {

@@ -8,7 +8,7 @@ export async function restore(context: Context): Promise<Result> {
   const [id] = context.words
   const isListing = context.options['list'] === true
   if (isListing === (id !== undefined)) throw new UsageError('Name one id, or ask for the --list.')
-  const store = new CredentialStore(backendOf(context))
+  const store = new CredentialStore(await backendOf(context))
   try {
     const backups = await store.backups()
     if (id === undefined) {

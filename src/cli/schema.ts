@@ -92,7 +92,7 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
     }),
     status: z.looseObject({
       store: text,
-      chosenBy: z.enum(['--home', 'AUTHKEEP_HOME', 'XDG_CONFIG_HOME', 'default']),
+      chosenBy: z.enum(['AUTHKEEP_STORE', '--home', 'AUTHKEEP_HOME', 'XDG_CONFIG_HOME', 'default']),
       shadowed: z.array(z.looseObject({ path: text, by: text })),
       environment: z
         .array(z.looseObject({ provider: text, variable: text, type: text, shadows: texts }))
@@ -179,6 +179,10 @@ export function outputs(z: Zod): Readonly<Record<string, ZodType>> {
       elsewhere: z.array(z.looseObject(program)),
     }),
     restore: z.union([z.looseObject({ backups: z.array(backup) }), z.looseObject({ restored: text, report })]),
+    copy: z.looseObject({
+      ...{ from: text, to: text, entries: z.number() },
+      before: z.number().describe('how many of them were there already'),
+    }),
     encrypt: z.looseObject({
       ...{ sealed: z.number().describe('how many logins'), key: text.describe('its id'), source: text },
       quarantined: texts.describe('damaged files that are kept as they were'),

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { BorrowedLogins, importedFrom } from '../broker/borrowed.ts'
 import { environmentEntries } from '../broker/environment.ts'
 import { accountsName, markOf, type Rest, readAccounts, restOf } from '../broker/order.ts'
-import { type Credential, fingerprint, keyName } from '../credential.ts'
+import { type Credential, fingerprint, keyName, movedTo } from '../credential.ts'
 import { errnoOf, isAuthkeepError } from '../errors.ts'
 import { FormatError } from '../formats/format.ts'
 import { homeDirectory } from '../home.ts'
@@ -12,7 +12,7 @@ import { type CredentialInfo, type CredentialStore, describeCredential } from '.
 import { type Context, type Result, textOption } from './context.ts'
 import { knownProviders } from './known-providers.ts'
 import { providersPath } from './open-home.ts'
-import { openStoreOf, storePath } from './open-store.ts'
+import { openStoreOf, storeElsewhere, storePath } from './open-store.ts'
 import { durationInWords, expiryInWords, harmless, table, titled } from './output.ts'
 
 /** A login, whether it will serve, and where it comes from. */
@@ -39,6 +39,7 @@ interface Held {
 
 /** `authkeep status`: every login, without its secrets. Only reads, so it works on a read-only disk. */
 export async function status(context: Context): Promise<Result> {
+  if (context.options['metrics'] === true) return (await import('./metrics.ts')).metrics(context)
   const store = await openStoreOf(context)
   try {
     const now = Date.now()
@@ -59,7 +60,7 @@ export async function status(context: Context): Promise<Result> {
         return rest === null ? line : { ...line, rest: { reason: rest.reason, until: rest.until } }
       }),
     )
-    const chosenBy = homeChosenBy(context)
+    const chosenBy = storeChosenBy(context)
     const shadowed = await shadowedStores(context, chosenBy)
     const environment = heldBy(context, known.providers, infos)
     const { overriding } = known
@@ -145,6 +146,8 @@ async function readOf(info: CredentialInfo, store: CredentialStore): Promise<Cre
 
 /** Where a login comes from, in words: one of ours, or one of another program. */
 function sourceOf(credential: Credential | null): string {
+  const moved = credential === null ? undefined : movedTo(credential)
+  if (moved !== undefined) return `moved to ${moved}, and renewed there`
   const imported = credential === null ? undefined : importedFrom(credential)
   return imported === undefined ? 'login' : `${imported.mode} from ${imported.program} (${imported.path})`
 }
@@ -207,7 +210,10 @@ function heldBy(context: Context, providers: readonly Provider[], infos: readonl
   )
 }
 
-function homeChosenBy(context: Context): '--home' | 'AUTHKEEP_HOME' | 'XDG_CONFIG_HOME' | 'default' {
+function storeChosenBy(
+  context: Context,
+): 'AUTHKEEP_STORE' | '--home' | 'AUTHKEEP_HOME' | 'XDG_CONFIG_HOME' | 'default' {
+  if (storeElsewhere(context.env) !== undefined) return 'AUTHKEEP_STORE'
   if (textOption(context, 'home') !== undefined) return '--home'
   const { AUTHKEEP_HOME: own = '', XDG_CONFIG_HOME: xdg = '' } = context.env
   if (own !== '') return 'AUTHKEEP_HOME'
@@ -215,7 +221,8 @@ function homeChosenBy(context: Context): '--home' | 'AUTHKEEP_HOME' | 'XDG_CONFI
 }
 
 /** Stores that are there and would be used, were it not for what chose this one: the usual answer to "where is my login?" */
-async function shadowedStores(context: Context, by: ReturnType<typeof homeChosenBy>): Promise<readonly Shadowed[]> {
+async function shadowedStores(context: Context, by: ReturnType<typeof storeChosenBy>): Promise<readonly Shadowed[]> {
+  if (by === 'AUTHKEEP_STORE') return []
   const { AUTHKEEP_HOME: _own, ...withoutOwn } = context.env
   const { XDG_CONFIG_HOME: _xdg, ...neither } = withoutOwn
   const others = [context.env, withoutOwn, neither].map((env) => storePath(resolve(homeDirectory(env))))

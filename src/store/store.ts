@@ -107,7 +107,8 @@ export class CredentialStore {
 
   /** Where the credentials are, for messages. */
   get location(): string {
-    return isFileBackend(this.#backend) ? this.#backend.path : 'the store'
+    if (isFileBackend(this.#backend)) return this.#backend.path
+    return (this.#backend as { readonly location?: string }).location ?? 'the store'
   }
 
   /** Whether a commit excludes every other committer; see `StoreBackend`. */

@@ -62,6 +62,7 @@ const others: readonly (readonly [RegExp, number])[] = [
   [/^authkeep login .*--flow (browser|paste)/, 1],
   [/^authkeep login .*--flow client-credentials/, 75],
   [/^authkeep restore 2026/, 1],
+  [/^authkeep copy .*env:/, 1],
   // No session bus is in the environment.
   [/^authkeep encrypt --key keychain/, process.platform === 'linux' ? 1 : 0],
   [/^authkeep providers add https:/, 75],

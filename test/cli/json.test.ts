@@ -56,6 +56,8 @@ describe('--json', () => {
     ['providers', 'list'],
     ['doctor'],
     ['restore', '--list'],
+    ['copy', '--from', 'file', '--to', 'OTHER'],
+    ['copy', '--from', 'OTHER', '--to', 'file'],
     ['encrypt', '--key', 'KEY'],
     ['rotate-key'],
     ['decrypt'],
@@ -73,7 +75,15 @@ describe('--json', () => {
   it.each(lines)('%s %s', async (...words) => {
     const path = join(desk.home, 'demo.json')
     const [first = '', ...rest] = words.map((word) =>
-      word === 'URL' ? url : word === 'FILE' ? path : word === 'KEY' ? `file:${path}.key` : word,
+      word === 'URL'
+        ? url
+        : word === 'FILE'
+          ? path
+          : word === 'KEY'
+            ? `file:${path}.key`
+            : word === 'OTHER'
+              ? `${path}.other`
+              : word,
     )
     const run = await ended(start(desk.home, [first, '--json', ...rest]), 'sk-two')
     expect(run).toMatchObject({ code: 0, stderr: '' })
