@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash } from './on-demand.ts'
 
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject
 export interface JsonObject {
@@ -204,7 +204,7 @@ export function parseKeyName(name: string): CredentialKey {
 
 /** The state of the refresh token that is stored: what was noted about another one says nothing about it. */
 export function stateOf(grant: Grant): Grant['state'] {
-  if (grant.refreshToken === null || grant.stateFor === undefined) return grant.state
+  if (grant.state === 'live' || grant.refreshToken === null || grant.stateFor === undefined) return grant.state
   return grant.stateFor === fingerprint(grant.refreshToken) ? grant.state : 'live'
 }
 

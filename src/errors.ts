@@ -1,6 +1,6 @@
-import { constants } from 'node:os'
 import { variableOf } from './credential.ts'
 import { loginCommand, otherLogin, type WantedLogin } from './login-command.ts'
+import { errorNumbers } from './on-demand.ts'
 
 /** What a caller can do about an error: ask a person to log in, choose between accounts, try again, or change something. */
 export type Remedy = 'authorize' | 'choose' | 'retry' | 'fix'
@@ -292,7 +292,7 @@ export function errnoOf(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown }
   // Some lines of Node have no name for some errors of the system, EDQUOT for one.
   if (typeof code === 'string' && code.startsWith('Unknown system error') && typeof errno === 'number') {
-    return Object.entries(constants.errno).find(([, number]) => number === -errno)?.[0] ?? 'EUNKNOWN'
+    return Object.entries(errorNumbers()).find(([, number]) => number === -errno)?.[0] ?? 'EUNKNOWN'
   }
   // Upper case tells the system's names from our own codes.
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]+$/.test(code) ? code : undefined

@@ -1,5 +1,5 @@
-import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { homedir } from './on-demand.ts'
 
 /**
  * Where authkeep keeps things unless told otherwise: `AUTHKEEP_HOME`, else `authkeep` in `XDG_CONFIG_HOME`, else

@@ -1,8 +1,6 @@
-import { execFileSync } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
-import { hostname } from 'node:os'
 import type { Owner } from './credential.ts'
+import { hostname, outputOf, randomUUID } from './on-demand.ts'
 
 /** A process among others: who it is in its leases, and what it knows of those who hold the others. */
 export interface Process {
@@ -56,7 +54,7 @@ function bootId(): string | null {
     case 'linux':
       return orNull(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim())
     case 'darwin':
-      return orNull(() => execFileSync('/usr/sbin/sysctl', ['-n', 'kern.bootsessionuuid'], { encoding: 'utf8' }).trim())
+      return orNull(() => outputOf('/usr/sbin/sysctl', ['-n', 'kern.bootsessionuuid']).trim())
     default:
       return null
   }

@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import { AuthkeepError, errnoOf, isAuthkeepError } from './errors.ts'
+import { isDeepStrictEqual } from './on-demand.ts'
 import { checkProvider, type Provider } from './provider.ts'
 
 /**

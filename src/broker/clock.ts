@@ -16,7 +16,11 @@ export interface Clock {
 export function systemClock(now: () => number = Date.now): Clock {
   return {
     now,
-    monotonic: () => performance.now(),
+    // As fast as `performance.now()`, which is the same clock, and loads nothing.
+    monotonic: () => {
+      const [seconds, nanoseconds] = process.hrtime()
+      return seconds * 1e3 + nanoseconds / 1e6
+    },
     delay: (ms, signal) => delay(ms, undefined, signal === undefined ? {} : { signal }),
     random: Math.random,
   }

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import { fingerprint, type Grant, type Lease, type OAuthCredential, type Owner } from '../credential.ts'
+import { randomUUID } from '../on-demand.ts'
 import type { Provider } from '../provider.ts'
 import type { Clock } from './clock.ts'
 

@@ -1,5 +1,6 @@
 import type { Json, JsonObject } from '../credential.ts'
-import { FormatError } from './format.ts'
+import { createHash } from '../on-demand.ts'
+import { type Entry, FormatError } from './format.ts'
 
 // JSON as text: what JSON.parse does not tell of it, and how to change a part and leave every other byte as it is.
 
@@ -50,6 +51,18 @@ export function canonical(json: Json): string {
   if (!isObject(json)) return JSON.stringify(json)
   const members = Object.keys(json).sort()
   return `{${members.map((member) => `${JSON.stringify(member)}:${canonical(json[member] ?? null)}`).join(',')}}`
+}
+
+/** An entry whose revision is a hash over all that the file has of it, worked out when somebody compares it. */
+export function hashed(value: JsonObject, raw: JsonObject): Entry {
+  let revision: string | undefined
+  return {
+    value,
+    get revision() {
+      revision ??= createHash('sha256').update(canonical(raw)).digest('base64url').slice(0, 22)
+      return revision
+    },
+  }
 }
 
 /** Sets a member; an assignment to "__proto__" would not make one. */

@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto'
 import type { JsonObject } from '../credential.ts'
+import { randomBytes } from '../on-demand.ts'
 import { type Document, type Entry, type Format, FormatError } from './format.ts'
-import { canonical, define, isObject, own, parseJsonObject, refuseTwins } from './json-text.ts'
+import { define, hashed, isObject, own, parseJsonObject, refuseTwins } from './json-text.ts'
 
 /**
  * authkeep's own file: `{ "version": 1, "credentials": { "provider:account": … }, "state": { ":…": … } }`.
@@ -103,7 +103,7 @@ function entryOf(raw: JsonObject): Entry {
   let entry = revisions.get(raw)
   if (entry === undefined) {
     const { rev: _, ...value } = raw
-    entry = { value, revision: createHash('sha256').update(canonical(raw)).digest('base64url').slice(0, 22) }
+    entry = hashed(value, raw)
     revisions.set(raw, entry)
   }
   return entry

@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto'
 import { type JsonObject, parseKeyName } from '../credential.ts'
+import { randomBytes } from '../on-demand.ts'
 import { type Document, type Entry, type Format, FormatError, type RefreshLock } from './format.ts'
-import { canonical, define, edited, isObject, own } from './json-text.ts'
+import { define, edited, hashed, isObject, own } from './json-text.ts'
 import { restoredEntry } from './native.ts'
 import { type EntryDialect, readOwned, writeOwned } from './owned-entry.ts'
 
@@ -85,8 +85,7 @@ const read = new WeakMap<JsonObject, Entry>()
 function entryOf(raw: JsonObject, key: string, dialect: EntryDialect): Entry {
   let entry = read.get(raw)
   if (entry === undefined) {
-    const revision = createHash('sha256').update(canonical(raw)).digest('base64url').slice(0, 22)
-    entry = { value: readOwned(raw, parseKeyName(key), dialect), revision }
+    entry = hashed(readOwned(raw, parseKeyName(key), dialect), raw)
     read.set(raw, entry)
   }
   return entry

@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
 import type { Endpoint } from '../endpoint.ts'
 import { AuthkeepError } from '../errors.ts'
+import { createHash } from '../on-demand.ts'
 import { type AuthorizationServerMetadata, checkProvider, type Provider, type ProviderClient } from '../provider.ts'
 import { unionScopes } from '../scope.ts'
 import { type Refusal, readChallenges } from './challenge.ts'

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash } from '../on-demand.ts'
 import type { Provider } from '../provider.ts'
 import type { GrantRequest } from './flow.ts'
 

@@ -1,5 +1,5 @@
-import { randomInt } from 'node:crypto'
 import { abortable } from '../abort.ts'
+import { randomInt } from '../on-demand.ts'
 import { type Provider, redirectPorts } from '../provider.ts'
 import { exchangeCode, prepareAuthorization } from './authorization-code.ts'
 import { discover } from './discovery.ts'

@@ -1,6 +1,6 @@
-import { createHash, randomBytes } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { AuthkeepError, errnoOf } from '../errors.ts'
+import { createHash, randomBytes } from '../on-demand.ts'
 import { type Provider, redirectPorts } from '../provider.ts'
 import { isSent } from './key-login.ts'
 import { type Page, strayPage } from './pages.ts'

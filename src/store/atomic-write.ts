@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
 import { AuthkeepError, errnoOf, isAuthkeepError } from '../errors.ts'
+import { randomBytes } from '../on-demand.ts'
 import type { FileOperations, FileStat } from './file-operations.ts'
 
 /** Runs one step of a write and names it in the error that the caller gets. */

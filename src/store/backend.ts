@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import type { JsonObject } from '../credential.ts'
+import { randomUUID } from '../on-demand.ts'
 
 /** A value and the revision it was read at. */
 export interface Versioned {
@@ -59,6 +59,27 @@ export interface VersionedBackend extends StoreBackend {
   version(): Promise<unknown>
 }
 
+/** Of which entry a copy is. */
+const originals = new WeakMap<Versioned, Versioned>()
+
+/** A copy that its reader may change. Its revision is worked out when somebody asks for it. */
+export function copyOf(entry: Versioned): Versioned {
+  const copy = {
+    value: structuredClone(entry.value),
+    get revision() {
+      return entry.revision
+    },
+  }
+  originals.set(copy, entry)
+  return copy
+}
+
+/** Whether two readings are of the same state: two copies of one entry are, whatever its revision is. */
+export function isSameState(one: Versioned, other: Versioned): boolean {
+  const original = originals.get(one)
+  return (original !== undefined && original === originals.get(other)) || one.revision === other.revision
+}
+
 /** Keeps everything in this process. For tests and for applications that bring their credentials with them. */
 export function memoryBackend(): StoreBackend {
   return versionedMemory()
@@ -73,7 +94,6 @@ function versionedMemory(): VersionedBackend {
   const open = (): void => {
     if (closed) throw new TypeError('the backend is closed')
   }
-  const copyOf = (entry: Versioned): Versioned => ({ value: structuredClone(entry.value), revision: entry.revision })
 
   return {
     exclusion: 'cas',

@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Owner } from '../credential.ts'
 import { AuthkeepError, errnoOf } from '../errors.ts'
+import { randomUUID } from '../on-demand.ts'
 import { thisOwner, vitality } from '../owner.ts'
 import { step, tidy } from './atomic-write.ts'
 import type { FileOperations } from './file-operations.ts'
@@ -53,7 +53,7 @@ const mostWatchedMs = 8_000
 export class FileLock {
   readonly #files: FileOperations
   readonly #path: string
-  readonly #owner: Owner
+  readonly #given: Owner | undefined
   readonly #timeoutMs: number
   readonly #staleMs: number
   readonly #adapter: LockAdapter
@@ -61,10 +61,14 @@ export class FileLock {
   constructor(options: FileLockOptions) {
     this.#files = options.files
     this.#path = options.path
-    this.#owner = options.owner ?? thisOwner()
+    this.#given = options.owner
     this.#timeoutMs = options.timeoutMs ?? 20_000
     this.#staleMs = options.staleMs ?? defaultStaleMs
     this.#adapter = new LockAdapter(options.files, lockPaths(options.path))
+  }
+
+  get #owner(): Owner {
+    return this.#given ?? thisOwner()
   }
 
   /**

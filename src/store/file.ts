@@ -5,7 +5,7 @@ import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { type Document, type Entry, type Format, FormatError } from '../formats/format.ts'
 import { nativeFormat } from '../formats/native.ts'
 import { realTarget, step } from './atomic-write.ts'
-import type { Change, CommitResult, Versioned, VersionedBackend } from './backend.ts'
+import { type Change, type CommitResult, copyOf, type Versioned, type VersionedBackend } from './backend.ts'
 import { type Damage, DocumentFile, type Snapshot } from './document-file.ts'
 import { type Backup, type StoreEvent, type StoreReport, tell } from './events.ts'
 import { FileLock, type HeldLock } from './file-lock.ts'
@@ -139,7 +139,8 @@ class FileStore implements FileBackend {
 
   async read(key: string): Promise<Versioned | null> {
     const { document } = await this.#current()
-    return copyOf(this.#entry(document, key))
+    const entry = this.#entry(document, key)
+    return entry === null ? null : copyOf(entry)
   }
 
   async keys(): Promise<readonly string[]> {
@@ -366,7 +367,10 @@ class FileStore implements FileBackend {
   #answer(commit: PendingCommit, verdict: Verdict, document: Document): void {
     if (verdict === 'accepted') commit.resolve({ ok: true })
     else if ('error' in verdict) commit.reject(verdict.error)
-    else commit.resolve({ ok: false, key: verdict.refused, current: copyOf(this.#entry(document, verdict.refused)) })
+    else {
+      const current = this.#entry(document, verdict.refused)
+      commit.resolve({ ok: false, key: verdict.refused, current: current === null ? null : copyOf(current) })
+    }
   }
 
   /** Pure: the document after every commit whose expectations hold, and what each one comes to. */
@@ -510,8 +514,4 @@ function asOf({ changes }: PendingCommit, error: unknown): unknown {
 /** What the file will say: no later change of the caller's object may show in it. */
 function copiedJson(value: JsonObject | null): JsonObject | null {
   return value === null ? null : (JSON.parse(JSON.stringify(value)) as JsonObject)
-}
-
-function copyOf(entry: Entry | null): Versioned | null {
-  return entry === null ? null : { value: structuredClone(entry.value), revision: entry.revision }
 }

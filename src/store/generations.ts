@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import type { JsonObject } from '../credential.ts'
 import { type Document, type Format, FormatError } from '../formats/format.ts'
+import { isDeepStrictEqual } from '../on-demand.ts'
 import { slowStep, step, tidy } from './atomic-write.ts'
 import type { Backup } from './events.ts'
 import type { FileOperations } from './file-operations.ts'

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { createHash } from '../on-demand.ts'
 import { slowStep, step, tidy, writeAll } from './atomic-write.ts'
 import { decodeBlank, encodeBlank } from './blank.ts'
 import type { FileOperations } from './file-operations.ts'

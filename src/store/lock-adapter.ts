@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import type { Owner } from '../credential.ts'
 import { errnoOf } from '../errors.ts'
+import { randomUUID } from '../on-demand.ts'
 import { thisOwner } from '../owner.ts'
 import { tidy } from './atomic-write.ts'
 import type { FileOperations } from './file-operations.ts'

@@ -1,6 +1,6 @@
-import { createHash, randomBytes } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
+import { createHash, randomBytes } from '../on-demand.ts'
 import { realTarget, slowStep, step } from './atomic-write.ts'
 import { FileLock } from './file-lock.ts'
 import { type FileOperations, systemFiles } from './file-operations.ts'

@@ -1,5 +1,3 @@
-import { randomUUID } from 'node:crypto'
-import { isDeepStrictEqual } from 'node:util'
 import { abortable } from '../abort.ts'
 import {
   type Credential,
@@ -14,7 +12,8 @@ import {
 import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { Format } from '../formats/format.ts'
 import { defaultStorePath } from '../home.ts'
-import type { Change, StoreBackend, Versioned, VersionedBackend } from './backend.ts'
+import { isDeepStrictEqual, randomUUID } from '../on-demand.ts'
+import { type Change, isSameState, type StoreBackend, type Versioned, type VersionedBackend } from './backend.ts'
 import { decodeEntry, EntryError, encodeEntry } from './entry.ts'
 import { type Backup, type StoreEvent, type StoreReport, tell } from './events.ts'
 import { type FileBackend, fileBackend } from './file.ts'
@@ -92,10 +91,10 @@ const maxAttempts = 1_000
 export class CredentialStore {
   readonly #backend: StoreBackend
   readonly #listeners = new Set<(event: StoreEvent) => void>()
-  /** The revision a credential was read at, for those who ask later whether it is still the one. */
-  readonly #revisions = new WeakMap<Credential, string>()
+  /** What a credential was read from, for those who ask later whether it is still the one. */
+  readonly #sources = new WeakMap<Credential, Versioned>()
   /** Decoded once per revision: readers of an unchanged entry share one frozen-in-practice object. */
-  readonly #decoded = new Map<string, { readonly revision: string; readonly credential: Credential }>()
+  readonly #decoded = new Map<string, { readonly entry: Versioned; readonly credential: Credential }>()
 
   #spent: Spent = new Map()
 
@@ -222,7 +221,7 @@ export class CredentialStore {
   ): Promise<void> {
     options.signal?.throwIfAborted()
     const name = keyName(key)
-    const since = seen === null ? null : (this.#revisions.get(seen) ?? (await this.#revisionIfSame(name, seen)))
+    const since = seen === null ? null : (this.#sources.get(seen)?.revision ?? (await this.#revisionIfSame(name, seen)))
     if (since === undefined) return
     const change = this.#backend.waitForChange(name, since, options.timeoutMs)
     await (options.signal === undefined ? change : abortable(change, options.signal))
@@ -413,7 +412,7 @@ export class CredentialStore {
       return null
     }
     const known = this.#decoded.get(name)
-    if (known?.revision === entry.revision) return known.credential
+    if (known !== undefined && isSameState(known.entry, entry)) return known.credential
     // Without its secrets it would look like a login that has none.
     if (isSealed(entry.value)) {
       const keyProvider = 'what the store was opened with'
@@ -421,8 +420,8 @@ export class CredentialStore {
     }
     try {
       const credential = decodeEntry(entry.value, parseKeyName(name))
-      this.#decoded.set(name, { revision: entry.revision, credential })
-      this.#revisions.set(credential, entry.revision)
+      this.#decoded.set(name, { entry, credential })
+      this.#sources.set(credential, entry)
       return credential
     } catch (error) {
       if (!(error instanceof EntryError)) throw error
