@@ -3,7 +3,6 @@ export type { AccessToken, HeadersRequest } from './broker/access-token.ts'
 export type { Alternative } from './broker/alternatives.ts'
 export type { AuthorizeHandler, AuthorizeRequest } from './broker/ask.ts'
 export {
-  type GetTokenOptions,
   type LoginOptions,
   TokenBroker,
   type TokenBrokerOptions,
@@ -17,6 +16,7 @@ export type { RefreshTiming } from './broker/lease.ts'
 export type { Narrower, Profile } from './broker/onboard.ts'
 export type { AccountOrder, Accounts, Rest } from './broker/order.ts'
 export type { Holder, OtherAccount, OtherAccountDecision, OtherAccountHandler } from './broker/other-account.ts'
+export type { GetTokenOptions } from './broker/request.ts'
 export type { PassedOver, ServiceRoute, ServiceTarget } from './broker/route.ts'
 export type { Validation } from './broker/validate.ts'
 export type { Verdict, VerdictCode } from './broker/verdict.ts'

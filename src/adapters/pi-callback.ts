@@ -77,13 +77,13 @@ export class PiCallbacks {
         return this.#keep(key, seen, await change(seen === null ? undefined : this.#shown(seen)))
       }
       const shown = credentialOf(seen, this.#store.location)
-      const verdict = refresher.judge(seen, provider)
+      const verdict = refresher.bench.leases.judge(seen, provider)
       const plan = this.#plan(seen, provider)
       if (verdict.kind === 'wait') {
         const timeoutMs = Math.min(verdict.forMs, lookAtHolderEveryMs)
         await abortable(this.#store.waitForChange(key, seen, { timeoutMs }), signal)
       } else if (verdict.kind === 'in_doubt') {
-        await refresher.markInDoubt(seen)
+        await refresher.bench.leases.markInDoubt(seen)
       } else if (plan.action === 'refresh') {
         const run: Run = { change, shown, hasBegun: false }
         this.#runs.set(provider.id, run)

@@ -1,8 +1,9 @@
-import type { Credential, CredentialKey } from '../credential.ts'
+import { type Credential, type CredentialKey, keyName } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
-import { AuthkeepError } from '../errors.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { isObtainable, type Provider } from '../provider.ts'
 import { missingScopes, unionScopes } from '../scope.ts'
+import { describeCredential } from '../store/store.ts'
 import type { Entries, EntryInfo } from './environment.ts'
 import type { Route } from './target.ts'
 
@@ -92,4 +93,25 @@ export async function readCredential(entries: Entries, key: CredentialKey): Prom
     account: key.account,
     reason: 'no_credential',
   })
+}
+
+/** What is stored of the providers that the routes are of. */
+export async function infosFor(entries: Entries, routes: readonly Route[]): Promise<readonly EntryInfo[]> {
+  const infos = await Promise.all(
+    routes.map(async ({ provider: { id }, account: named }) => {
+      if (named === undefined) return entries.list({ provider: id })
+      try {
+        // One look, however many accounts there are.
+        const credential = await entries.read({ provider: id, account: named })
+        return credential === null ? [] : [describeCredential(credential)]
+      } catch (error) {
+        // An entry that cannot be read is a candidate as well, after those that can.
+        if (!isAuthkeepError(error, 'store_corrupt')) throw error
+        return entries.list({ provider: id })
+      }
+    }),
+  )
+  // Several routes may be of one provider.
+  const byName = new Map(infos.flat().map((info) => [keyName(info), info]))
+  return [...byName.values()]
 }

@@ -1,5 +1,6 @@
 import {
   type Credential,
+  type CredentialKey,
   fingerprint,
   type Lease,
   type OAuthCredential,
@@ -9,9 +10,10 @@ import {
 } from '../credential.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { scopeSet } from '../scope.ts'
+import type { CredentialStore } from '../store/store.ts'
 import { isFor } from './lease.ts'
 
-// What a refresh changes in an entry. All of it is pure, and runs inside the store's update.
+// What a refresh changes in an entry. All but the update itself is pure, and runs inside it.
 
 /** Whether the entry still holds this refresh token. */
 export function holds(credential: OAuthCredential, refreshToken: Secret): boolean {
@@ -165,4 +167,14 @@ export function withToken(credential: OAuthCredential, answer: TokenAnswer, now:
 
 function isSameRoute(a: StoredToken, b: StoredToken): boolean {
   return a.resource === b.resource && scopeSet(a.scopes).join(' ') === scopeSet(b.scopes).join(' ')
+}
+
+/** An update that leaves alone whatever is not an OAuth credential. */
+export async function changeLogin(
+  store: CredentialStore,
+  key: CredentialKey,
+  fn: (current: OAuthCredential) => OAuthCredential | undefined,
+): Promise<OAuthCredential | null> {
+  const stored = await store.update(key, (current) => (current?.type === 'oauth' ? fn(current) : undefined))
+  return stored?.type === 'oauth' ? stored : null
 }

@@ -1,6 +1,6 @@
 import { type Credential, movedTo, type OAuthCredential, type Secret, stateOf } from '../credential.ts'
 import type { Requirement } from '../endpoint.ts'
-import { AuthkeepError } from '../errors.ts'
+import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import { isObtainable, type Narrowing, type Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import { excessScopes, isLoginEnough, isOutOfPlace } from './evidence.ts'
@@ -293,4 +293,12 @@ export function scopeMissing(
     obtainable,
     alternatives: [],
   })
+}
+
+/**
+ * Whether the one second try of a refresh token in doubt may be under way: then what it brings is waited for, like any
+ * refresh of another process, before anybody is told to log in.
+ */
+export function isBeingTried(credential: Credential, error: AuthkeepError): boolean {
+  return isAuthkeepError(error, 'refresh_interrupted') && credential.type === 'oauth' && credential.lease !== null
 }

@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
+import { fingerprint, type OAuthCredential } from '../credential.ts'
 
 /**
  * What a broker says of its refreshes, on the channel `authkeep` of `node:diagnostics_channel`. Nothing in here is
@@ -39,7 +40,15 @@ export interface RefreshEvent {
 
 const events = channel('authkeep')
 
-/** Costs a look at a flag while nobody listens. */
-export function publish(make: () => RefreshEvent): void {
-  if (events.hasSubscribers) events.publish(make())
+/** Says what happens to the refresh token of an entry to whoever listens; a look at a flag while nobody does. */
+export function publish(
+  type: RefreshEvent['type'],
+  { provider, account, grant }: OAuthCredential,
+  at: number,
+  more: Pick<RefreshEvent, 'successor' | 'cause'> = {},
+): void {
+  if (!events.hasSubscribers) return
+  const token = grant.refreshToken === null ? null : fingerprint(grant.refreshToken)
+  const event: RefreshEvent = { type, provider, account, at, generation: grant.generation, token, ...more }
+  events.publish(event)
 }

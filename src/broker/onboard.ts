@@ -6,7 +6,9 @@ import type { GrantAnswer, GrantFlow, GrantRequest } from '../grant/flow.ts'
 import type { Provider } from '../provider.ts'
 import { missingScopes } from '../scope.ts'
 import type { CredentialStore } from '../store/store.ts'
-import { credentialFrom, type LoginPlan, takeBack } from './authorize.ts'
+import { credentialFrom, type LoginPlan, planLogin, takeBack } from './authorize.ts'
+import { obtainableRoute } from './candidates.ts'
+import type { Judgement } from './judgement.ts'
 import {
   arrivalOf,
   type Holder,
@@ -15,7 +17,9 @@ import {
   type OtherAccountHandler,
   suggestAccount,
 } from './other-account.ts'
+import { withNeeds } from './requirement.ts'
 import { measureSkew } from './skew.ts'
+import { routesTo } from './target.ts'
 
 /** One login of several that belong together, and how to obtain it. */
 export interface Profile {
@@ -42,6 +46,35 @@ export interface Surroundings extends Pick<GrantRequest, 'fetch' | 'now' | 'sign
   readonly narrower: Narrower
   /** Without it a login of somebody else than is stored is `account_ambiguous`. */
   readonly onOtherAccount?: OtherAccountHandler | undefined
+}
+
+/**
+ * What each profile has to ask for: what its target is declared and known to need, with what its account has.
+ *
+ * @throws AuthkeepError `account_ambiguous` where none is named and there are several; as `routesTo`; store errors
+ */
+export async function planProfiles(
+  profiles: readonly Profile[],
+  providers: readonly Provider[],
+  store: CredentialStore,
+  judgement: Judgement,
+): Promise<readonly PlannedProfile[]> {
+  return Promise.all(
+    profiles.map(async ({ target, flow }) => {
+      const route = obtainableRoute(routesTo(target, providers))
+      const { provider, requirement } = route
+      const key = { provider: provider.id, account: route.account ?? (await onlyAccount(provider, store)) }
+      const needed = withNeeds(requirement, await judgement.learned(route, {}))
+      return { key, provider, flow, plan: planLogin(provider, needed, await store.read(key)) }
+    }),
+  )
+}
+
+/** The account a login is for when none is named. */
+async function onlyAccount({ id }: Provider, store: CredentialStore): Promise<string> {
+  const accounts = (await store.list({ provider: id })).map(({ account }) => account)
+  if (accounts.length > 1) throw new AuthkeepError('account_ambiguous', { provider: id, accounts })
+  return accounts[0] ?? 'default'
 }
 
 /**

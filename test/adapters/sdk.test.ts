@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { anthropicCredentials, apiKeyFunction, sdkFetch } from '../../src/adapters/sdk.ts'
 import type { AccessToken } from '../../src/broker/access-token.ts'
-import type { GetTokenOptions, TokenSource } from '../../src/broker/broker.ts'
+import type { TokenSource } from '../../src/broker/broker.ts'
+import type { GetTokenOptions } from '../../src/broker/request.ts'
 
 function sourceOf(
   tokens: readonly Partial<AccessToken>[],

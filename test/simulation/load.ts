@@ -6,6 +6,6 @@ export async function load(mutant?: string): Promise<BrokerClass> {
   const { TokenBroker } = (await import(/* @vite-ignore */ `../../src/broker/broker.ts${query}`)) as {
     TokenBroker: BrokerClass
   }
-  await import(/* @vite-ignore */ `../../src/broker/refresh.ts${query}`)
+  await import(/* @vite-ignore */ `../../src/broker/serving.ts${query}`)
   return TokenBroker
 }

@@ -12,14 +12,18 @@ type Change = readonly [file: string, from: string, to: string]
 export const mutants: Readonly<Record<string, readonly Change[]>> = {
   'no fence': [['changes', 'if (holds(current, spent)) {', 'if (true) {']],
   'no fence at the claim': [
-    ['refresh', 'isSameLease(current, seen) && holds(current, spent) && isSameJudgement(current, seen)', 'true'],
+    [
+      'leases',
+      'isSameLease(current, seen) &&\n      holds(current, spent) &&\n      isSameJudgement(current, seen) &&',
+      '',
+    ],
   ],
   'no second decide': [
-    ['broker', 'return this.#enqueue(flight)', 'return this.#enqueue({ ...flight, decision })'],
+    ['desk', 'return this.#enqueue(flight)', 'return this.#enqueue({ ...flight, decision })'],
     [
-      'broker',
-      'const { decision, moment } = await this.#judge(flight, credential)\n        if',
-      'const { decision } = flight\n        const { moment } = await this.#judge(flight, credential)\n        if',
+      'serving',
+      'const { decision, moment } = await this.#judgement.decide(flight, credential)\n        if',
+      'const { decision } = flight\n        const { moment } = await this.#judgement.decide(flight, credential)\n        if',
     ],
   ],
   'lease keyed by credential': [
@@ -27,33 +31,33 @@ export const mutants: Readonly<Record<string, readonly Change[]>> = {
     ['changes', 'stateFor: lease.token,', 'stateFor: fingerprint(grant.refreshToken),'],
   ],
   'lease keyed by credential: any will do': [
-    ['refresh', 'if (current.lease?.id !== lease.id || !holds(current, spent)) return undefined', ''],
+    ['leases', 'if (current.lease?.id !== lease.id || !holds(current, spent)) return undefined', ''],
   ],
   'hand out before persisting': [
     [
-      'refresh',
+      'settlement',
       'const isKept = await this.#keepToken(answer, seen, lease, spent)',
       'const isKept = true\n    void this.#keepToken(answer, seen, lease, spent)',
     ],
     [
-      'broker',
+      'serving',
       'served = result.token\n',
-      'return this.#present({ ...result.token, secret: result.token.accessToken }, credential, route)\n',
+      'return this.#judgement.present({ ...result.token, secret: result.token.accessToken }, credential, route)\n',
     ],
   ],
   'clean up on error': [
     [
-      'refresh',
+      'settlement',
       'if (!holds(current, spent)) return undefined\n      const { spare',
       'return null\n      const { spare',
     ],
   ],
-  'no mark before sending': [['refresh', 'if (!(await this.#markSent(seen, lease, spent, plan)))', 'if (false)']],
-  'replays are not counted': [['refresh', '(plan.isReplay ? 1 : 0)', '0']],
+  'no mark before sending': [['refresh', 'if (!(await leases.markSent(seen, lease, spent, plan)))', 'if (false)']],
+  'replays are not counted': [['leases', '(plan.isReplay ? 1 : 0)', '0']],
   'no waiting for others': [['lease', ": { kind: 'wait', forMs: waitMs - view.seenForMs }", ": { kind: 'free' }"]],
   'no patience with what was sent': [['lease', 'leaseMs + view.inDoubtWaitMs', 'leaseMs']],
   'a successor that cannot be saved is forgotten': [
-    ['refresh', 'this.#keepTrying(keyName(seen), async', 'void (async'],
+    ['successors', 'this.#keepTrying(keyName(seen), async', 'void (async'],
   ],
 }
 
