@@ -60,7 +60,7 @@ function joinedFiles(graph, entries) {
   }
   reach(resolve(src, 'index.ts'), 'authkeep')
   for (const name of ['main', 'token']) reach(resolve(src, `cli/${name}.ts`), 'cli/authkeep')
-  for (const name of entries) joined.delete(resolve(src, `${name}.ts`))
+  for (const name of [...entries, 'cli/token']) joined.delete(resolve(src, `${name}.ts`))
   return joined
 }
 

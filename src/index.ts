@@ -84,8 +84,7 @@ export type {
   Provider,
   ProviderClient,
 } from './provider.ts'
-export { loadProvider, loadProviders, saveProvider } from './provider-files.ts'
-export { parseProvider } from './provider-schema.ts'
+export { loadProvider, loadProviders, parseProvider, saveProvider } from './provider-files.ts'
 export { anthropic } from './providers/anthropic.ts'
 export { type BuiltInOptions, type BuiltInProviders, builtInProviders } from './providers/built-in.ts'
 export { github } from './providers/github.ts'

@@ -5,14 +5,27 @@ import { isDeepStrictEqual } from './on-demand.ts'
 import { checkProvider, type Provider } from './provider.ts'
 
 /**
+ * Checks data from outside against every rule of a provider and returns it typed.
+ *
+ * Stricter than TypeScript where a slip would be dangerous: a member that nobody reads is an error, because a
+ * misspelt `resource` or `accepts` would quietly change where a token may go. Problems name a member and a rule and
+ * never a value, which may be a client secret.
+ *
+ * @param source what to call the data in the message, usually the path of a file
+ * @throws AuthkeepError `provider_invalid`
+ */
+export async function parseProvider(data: unknown, source = 'a provider'): Promise<Provider> {
+  const { parseWithSchema } = await import('./provider-schema.ts')
+  return parseWithSchema(data, source)
+}
+
+/**
  * Reads one provider from a JSON file and checks every rule, unknown members included.
  *
  * @throws AuthkeepError `provider_invalid`, also for a file that cannot be read or is not JSON
  */
 export async function loadProvider(path: string): Promise<Provider> {
-  const data = await readJson(path)
-  const { parseProvider } = await import('./provider-schema.ts')
-  return parseProvider(data, path)
+  return parseProvider(await readJson(path), path)
 }
 
 /**

@@ -6,17 +6,8 @@ import { checkProvider, isSecureUrl, type Provider } from './provider.ts'
 
 type Zod = typeof z
 
-/**
- * Checks data from outside against every rule of a provider and returns it typed.
- *
- * Stricter than TypeScript where a slip would be dangerous: a member that nobody reads is an error, because a
- * misspelt `resource` or `accepts` would quietly change where a token may go. Problems name a member and a rule and
- * never a value, which may be a client secret.
- *
- * @param source what to call the data in the message, usually the path of a file
- * @throws AuthkeepError `provider_invalid`
- */
-export async function parseProvider(data: unknown, source = 'a provider'): Promise<Provider> {
+/** What `parseProvider` does. */
+export async function parseWithSchema(data: unknown, source: string): Promise<Provider> {
   const { z } = await import('zod')
   const { shapes, schema } = schemaOf(z)
   const parsed = schema.safeParse(data)

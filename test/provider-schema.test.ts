@@ -7,8 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type AuthkeepError, isAuthkeepError } from '../src/errors.ts'
 import { nearestName } from '../src/nearest.ts'
 import type { Provider } from '../src/provider.ts'
-import { loadProvider, loadProviders, saveProvider } from '../src/provider-files.ts'
-import { parseProvider } from '../src/provider-schema.ts'
+import { loadProvider, loadProviders, parseProvider, saveProvider } from '../src/provider-files.ts'
 
 const minimal: Provider = { id: 'acme', issuer: 'https://as.example', client: { id: 'cli' } }
 

@@ -1,5 +1,5 @@
 import type { OAuthCredential } from '../credential.ts'
-import { requestClientCredentials } from '../grant/client-credentials.ts'
+import { requestClientCredentials } from '../grant/client-credentials-request.ts'
 import type { TokenAnswer } from '../grant/flow.ts'
 import { tokenError } from '../grant/token-error.ts'
 import { exchangeToken } from '../grant/token-exchange.ts'

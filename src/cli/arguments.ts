@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import type { parseArgs } from 'node:util'
 import { type Command, commands, globalOptions, type Option } from './commands.ts'
 import { type Context, UsageError } from './context.ts'
 
@@ -51,7 +51,8 @@ async function parse(
   options: Readonly<Record<string, Option>>,
 ): Promise<ReturnType<typeof parseArgs>> {
   try {
-    return parseArgs({
+    // An import of `node:util` makes all that it exports, worker threads among it.
+    return process.getBuiltinModule('node:util').parseArgs({
       args: [...args],
       allowPositionals: true,
       strict: true,

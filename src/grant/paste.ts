@@ -1,20 +1,11 @@
-import { abortable } from '../abort.ts'
-import { randomInt } from '../on-demand.ts'
-import { type Provider, redirectPorts } from '../provider.ts'
-import { exchangeCode, prepareAuthorization } from './authorization-code.ts'
-import { discover } from './discovery.ts'
-import { dpopKeyFor } from './dpop.ts'
-import type { GrantAnswer, GrantFlow, GrantRequest } from './flow.ts'
-import { inTime, personMs } from './in-time.ts'
-import { askForRedirect, type PastePrompt } from './pasted.ts'
+import type { GrantFlow } from './flow.ts'
+import type { PastePrompt } from './pasted.ts'
 
 export interface PasteOptions {
   readonly prompt: PastePrompt
   /** How long the person may take; default 5 minutes. */
   readonly timeoutMs?: number
 }
-
-const exchangeMs = 20_000
 
 /**
  * Login with a browser on another machine, over SSH for instance: the browser ends at an address of that machine where
@@ -24,28 +15,5 @@ const exchangeMs = 20_000
  * `server_rejected`, `server_unavailable`, `edge_challenge`, with whatever `prompt` throws, or with `signal.reason`.
  */
 export function pasteFlow(options: PasteOptions): GrantFlow {
-  return { name: 'paste', run: (request) => login(request, options) }
-}
-
-async function login(request: GrantRequest, { prompt, timeoutMs = personMs }: PasteOptions): Promise<GrantAnswer> {
-  const { provider, account, fetch, now, signal } = request
-  signal?.throwIfAborted()
-  const metadata = await discover(provider, { fetch, signal })
-  const dpopKey = await dpopKeyFor(request)
-  const redirectUri = redirectUriOf(provider)
-  const prepared = await prepareAuthorization({ ...request, metadata, redirectUri, dpopKey, timeoutMs: exchangeMs })
-  const over = new AbortController()
-  try {
-    const callback = await inTime(askForRedirect(prepared, prompt, over.signal), request, timeoutMs)
-    return await abortable(exchangeCode({ prepared, callback, account, fetch, now, timeoutMs: exchangeMs }), signal)
-  } finally {
-    over.abort()
-  }
-}
-
-/** Where the server may choose any port (RFC 8252 §7.3), one that hardly anybody listens on. */
-function redirectUriOf(provider: Provider): string {
-  const { host = '127.0.0.1', path = '/callback' } = provider.redirect ?? {}
-  const port = redirectPorts(provider).find((declared) => declared !== 0) ?? randomInt(49_152, 65_536)
-  return `http://${host}:${port}${path}`
+  return { name: 'paste', run: async (request) => (await import('./paste-login.ts')).login(request, options) }
 }

@@ -268,28 +268,6 @@ describe('authkeep token', () => {
     expect(run.stderr).toContain('Try again: authkeep token https://api.example/files')
     expect(run.stderr).not.toContain('secret')
   })
-
-  it('loads nothing heavy for a stored token', async () => {
-    await addAcme()
-    await store(entry('default'))
-    const trace = join(home, 'trace.mjs')
-    await writeFile(
-      trace,
-      `import { registerHooks, register } from 'node:module'
-       register('data:text/javascript,' + encodeURIComponent(\`
-         import { writeSync } from 'node:fs'
-         export async function load(url, context, next) { writeSync(2, url + '\\\\n'); return next(url, context) }\`))`.replace(
-        'registerHooks, ',
-        '',
-      ),
-    )
-    const run = await ended(
-      start(home, ['token', 'https://api.example/files'], { env: { NODE_OPTIONS: `--import=${trace}` } }),
-    )
-    expect(run.stdout).toBe('at-secret-default\n')
-    expect(run.stderr).toContain('dist/cli/authkeep.js')
-    expect(run.stderr).not.toContain('node_modules/')
-  })
 })
 
 describe('authkeep login', () => {

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { demoProvider } from '../../examples/server/demo-provider.ts'
 import { deviceFlow } from '../../src/grant/device-code.ts'
 import type { Provider } from '../../src/provider.ts'
-import { parseProvider } from '../../src/provider-schema.ts'
+import { parseProvider } from '../../src/provider-files.ts'
 import {
   type DeviceFault,
   type DeviceServer,

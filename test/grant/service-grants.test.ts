@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { Secret } from '../../src/credential.ts'
-import { clientCredentialsFlow, requestClientCredentials } from '../../src/grant/client-credentials.ts'
+import { clientCredentialsFlow } from '../../src/grant/client-credentials.ts'
+import { requestClientCredentials } from '../../src/grant/client-credentials-request.ts'
 import { exchangeToken } from '../../src/grant/token-exchange.ts'
 import type { TokenOutcome } from '../../src/grant/token-request.ts'
 import type { Provider } from '../../src/provider.ts'

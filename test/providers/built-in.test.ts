@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { parseProvider } from '../../src/provider-schema.ts'
+import { parseProvider } from '../../src/provider-files.ts'
 import { builtInProviders } from '../../src/providers/built-in.ts'
 
 it('is valid, each under an id of its own, and complete with a client where one is wanted', async () => {
