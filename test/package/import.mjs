@@ -8,11 +8,13 @@ import { AuthkeepError, isAuthkeepError, openStore, Secret, TokenBroker } from '
 import { keychainKeys } from 'authkeep/keychain'
 import { McpServers } from 'authkeep/mcp'
 import { openClawProvider } from 'authkeep/openclaw'
+import { observeRefreshes } from 'authkeep/opentelemetry'
 import { piCredentialStore } from 'authkeep/pi'
 import * as testing from 'authkeep/testing'
 
 assert.ok(Object.values(testing).some((each) => typeof each === 'function' || Array.isArray(each)))
 assert.equal(typeof keychainKeys, 'function')
+assert.equal(typeof observeRefreshes, 'function')
 assert.equal(typeof openClawProvider, 'function')
 assert.equal(typeof McpServers, 'function')
 assert.equal(typeof piCredentialStore, 'function')
