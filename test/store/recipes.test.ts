@@ -6,6 +6,7 @@ import { vaultSecret } from '../../examples/recipes/vault.ts'
 import { Secret } from '../../src/credential.ts'
 import { spoiledContract, storeContract } from '../../src/store/contract.ts'
 import { CredentialStore } from '../../src/store/store.ts'
+import { setStage } from '../broker/stage.ts'
 import { type Imitation, imitateKubernetes, imitateVault } from './imitations.ts'
 
 const token = 'of-the-place'
@@ -102,6 +103,25 @@ describe.each(places)('the recipe with all credentials in $called, on an imitati
     const before = await open().read('p:a')
     server.put(name, document(2))
     expect((await open().read('p:a'))?.revision).not.toBe(before?.revision)
+  })
+
+  test('four brokers, each with a store of its own, and answers that are lost: one refresh per expiry', async () => {
+    const stage = await setStage({ backend: open() })
+    const stores = Array.from({ length: 4 }, () => new CredentialStore(open()))
+    try {
+      await stage.login()
+      for (let expiry = 1; expiry <= 6; expiry++) {
+        await stage.expire()
+        server.cut = expiry % 2 === 0 ? 'after' : 'before'
+        const brokers = stores.map((store) => stage.newBroker({ store }))
+        const tokens = await Promise.all(brokers.map((broker) => broker.getToken(stage.urls.files)))
+        expect(new Set(tokens.map((token) => token.reveal())).size).toBe(1)
+        expect(stage.server.counts().token['refresh_token']).toBe(expiry)
+      }
+    } finally {
+      await Promise.all(stores.map((store) => store.close()))
+      await stage.stop()
+    }
   })
 
   test('who asks at the same time shares a request', async () => {
