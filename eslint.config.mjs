@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['dist/', 'build/', 'coverage/', 'examples/seams/', 'examples/openclaw-plugin/', '**/*.mjs'] },
+  { ignores: ['dist/', 'build/', 'site/', 'coverage/', 'examples/seams/', 'examples/openclaw-plugin/', '**/*.mjs'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

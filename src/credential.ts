@@ -1,6 +1,8 @@
 import { createHash } from './on-demand.ts'
 
+/** What JSON can say (RFC 8259). */
 export type Json = string | number | boolean | null | readonly Json[] | JsonObject
+/** An object of JSON. */
 export interface JsonObject {
   readonly [member: string]: Json
 }
@@ -168,14 +170,17 @@ export class Secret {
     return this.#value
   }
 
+  /** `[redacted]`, always. */
   toString(): string {
     return redacted
   }
 
+  /** `[redacted]`, always. */
   toJSON(): string {
     return redacted
   }
 
+  /** `[redacted]`, always. */
   [Symbol.toPrimitive](): string {
     return redacted
   }

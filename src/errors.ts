@@ -113,6 +113,7 @@ export interface ErrorDetails {
   not_supported: { feature: string }
 }
 
+/** The code of an `AuthkeepError`. A new version may add codes; `remedy` says what helps with those, too. */
 export type ErrorCode = keyof ErrorDetails
 
 const remedies: { readonly [C in ErrorCode]: Remedy } = {
@@ -276,6 +277,7 @@ export class AuthkeepError<C extends ErrorCode = ErrorCode> extends Error {
     return obtainable ? loginCommand({ ...this.detail, scopes: asked ?? missing }) : undefined
   }
 
+  /** What `--json` of the command line prints; without a stack. */
   toJSON(): { code: C; remedy: Remedy; message: string; detail: ErrorDetails[C] } {
     return { code: this.code, remedy: this.remedy, message: this.message, detail: this.detail }
   }

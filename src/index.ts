@@ -39,7 +39,7 @@ export {
 } from './credential.ts'
 export type { CredentialKind, Endpoint, Requirement, Target } from './endpoint.ts'
 export { AuthkeepError, type ErrorCode, type ErrorDetails, isAuthkeepError, type Remedy } from './errors.ts'
-export type { Document, Entry, Format } from './formats/format.ts'
+export { type Document, type Entry, type Format, FormatError, type RefreshLock } from './formats/format.ts'
 export { nativeFormat } from './formats/native.ts'
 export { openClawAuthProfilesFormat } from './formats/openclaw-auth-profiles.ts'
 export { piAuthJsonFormat } from './formats/pi-auth-json.ts'
@@ -93,7 +93,7 @@ export { openai } from './providers/openai.ts'
 export { openaiCodex } from './providers/openai-codex.ts'
 export { openrouter } from './providers/openrouter.ts'
 export type { OwnClient, Product } from './providers/options.ts'
-export { formatScope, missingScopes, parseScope, scopeSet, unionScopes } from './scope.ts'
+export { formatScope, type Implications, missingScopes, parseScope, scopeSet, unionScopes } from './scope.ts'
 export { type Change, type CommitResult, memoryBackend, type StoreBackend, type Versioned } from './store/backend.ts'
 export type { Backup, StoreEvent, StoreReport } from './store/events.ts'
 export { type FileBackend, type FileBackendOptions, fileBackend } from './store/file.ts'
@@ -107,4 +107,5 @@ export {
   type Wrapping,
   wrappedKeys,
 } from './store/sealing-keys.ts'
+export type { Spent } from './store/spent.ts'
 export { type CredentialInfo, CredentialStore, type OpenStoreOptions, openStore } from './store/store.ts'

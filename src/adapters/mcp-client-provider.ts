@@ -14,6 +14,7 @@ import { formatScope, missingScopes, parseScope, unionScopes } from '../scope.ts
 import type { CredentialStore } from '../store/store.ts'
 import { plain } from './sdk.ts'
 
+/** How the person is sent to the authorization server, and back. */
 export interface McpClientProviderOptions {
   /** Where the authorization server sends the person back to: an address of the program's own. */
   readonly redirectUrl: string | URL
@@ -112,6 +113,7 @@ export class McpClientProvider {
     }
   }
 
+  /** The client that is registered with the server of this resource; registers it where it has to be (RFC 7591). */
   async clientInformation(): Promise<McpClientInformation> {
     const { provider } = await this.#found()
     const { id, secret, authentication: method } = provider.client
@@ -140,10 +142,12 @@ export class McpClientProvider {
     }
   }
 
+  /** The `state` of the login under way (RFC 6749 §10.12). */
   state(): string {
     return randomBytes(16).toString('base64url')
   }
 
+  /** Keeps the verifier of the login under way, in memory only (RFC 7636). */
   saveCodeVerifier(codeVerifier: string): void {
     this.#codeVerifier = codeVerifier
   }

@@ -20,6 +20,7 @@ export type {
   McpTokens,
 } from './mcp-client-provider.ts'
 
+/** What `McpServers` works with: where logins and providers are kept, and how a person logs in. */
 export interface McpServersOptions extends Pick<DiscoverProviderOptions, 'client' | 'registration' | 'redirect'> {
   readonly store: CredentialStore
   /** How a person logs in where only that helps. Default: that is an error, and `authkeep login` does it. */

@@ -19,6 +19,7 @@ export interface OpenClawModels {
   readonly models: readonly { readonly id: string; readonly api?: string }[]
 }
 
+/** What `openClawProvider` makes a model provider of. */
 export interface OpenClawProviderOptions<M extends OpenClawModels> {
   /** Where the logins come from, and where their tokens may go. Its id is OpenClaw's provider id, too. */
   readonly provider: Provider
@@ -48,6 +49,7 @@ export interface OpenClawCredential {
   expires: number
 }
 
+/** What OpenClaw stores of a login: its name, and no token. */
 export interface OpenClawProfile {
   profileId: string
   credential: OpenClawCredential
@@ -57,9 +59,12 @@ export interface OpenClawProfile {
 export interface OpenClawAuthContext {
   readonly isRemote: boolean
   readonly signal?: AbortSignal
+  /** Opens a URL in the browser of the person. */
   readonly openUrl: (url: string) => Promise<void>
   readonly prompter: {
+    /** Shows a text to the person. */
     note(message: string, title?: string): Promise<void>
+    /** Asks the person for a line of text. */
     text(parameters: { message: string }): Promise<string>
   }
 }
@@ -68,7 +73,14 @@ export interface OpenClawAuthContext {
 export interface OpenClawNonInteractiveContext<C extends object> {
   readonly config: C
   readonly agentDir?: string
-  readonly runtime: { log(...words: unknown[]): void; error(...words: unknown[]): void; exit(code: number): void }
+  readonly runtime: {
+    /** To stdout. */
+    log(...words: unknown[]): void
+    /** To stderr. */
+    error(...words: unknown[]): void
+    /** Ends the program, or, where that is embedded, records the exit code. */
+    exit(code: number): void
+  }
 }
 
 /** The part of OpenClaw's context for a model request that is used. */
@@ -83,10 +95,12 @@ export interface OpenClawAuthResult<M> {
   defaultModel: string
 }
 
+/** A way to log in, as OpenClaw offers it to a person or to its setup without questions. */
 export interface OpenClawAuthMethod<M> {
   id: 'login' | 'stored'
   label: string
   kind: 'oauth' | 'custom'
+  /** Logs in, or takes the login that is stored. Rejects with what `TokenBroker.authorize` rejects with. */
   run(context: OpenClawAuthContext): Promise<OpenClawAuthResult<M>>
   /** Null after `runtime.exit`. */
   runNonInteractive<C extends object>(context: OpenClawNonInteractiveContext<C>): Promise<C | null>

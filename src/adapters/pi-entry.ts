@@ -26,6 +26,7 @@ export interface PiOAuthCredential {
   [member: string]: unknown
 }
 
+/** A credential as pi stores it. */
 export type PiCredential = PiApiKeyCredential | PiOAuthCredential
 
 /** What the entries of logins that pi refreshes say in the place of an issuer and a client: pi does not tell. */

@@ -20,6 +20,7 @@ export interface PiProvider {
   readonly url: string
 }
 
+/** What `piCredentialStore` puts together: a store, and the broker on it. */
 export interface PiCredentialStoreOptions {
   /** Where the logins are, also those that only pi can refresh. Stays open. */
   readonly store: CredentialStore
@@ -31,6 +32,7 @@ export interface PiCredentialStoreOptions {
   readonly account?: string
 }
 
+/** How one operation is called off. */
 export interface PiOperationOptions {
   /** Stops the waiting; what has begun goes on and is stored. */
   signal?: AbortSignal
@@ -40,6 +42,7 @@ export interface PiOperationOptions {
 export interface PiCredentialStore {
   /** What is stored, perhaps expired; never a refresh token. Sends nothing. */
   read(providerId: string, options?: PiOperationOptions): Promise<PiCredential | undefined>
+  /** Every login that is stored, without secrets, as a provider id of pi and a type. Sends nothing. */
   list(options?: PiOperationOptions): Promise<readonly { providerId: string; type: PiCredential['type'] }[]>
   /** Runs `change` where nobody else in any process does, and resolves with what is stored afterwards. */
   modify(providerId: string, change: PiChange, options?: PiOperationOptions): Promise<PiCredential | undefined>

@@ -30,10 +30,13 @@ import { findProvider, routesTo } from './target.ts'
 import { Turns } from './turns.ts'
 import type { Validation } from './validate.ts'
 
+/** One target's token, for clients that want to be given an object to ask. */
 export interface TokenSource {
+  /** As `TokenBroker.getToken`, for the target that the source was made for. */
   getToken(options?: GetTokenOptions): Promise<AccessToken>
 }
 
+/** What a `TokenBroker` works with. Only `store` and `providers` are needed. */
 export interface TokenBrokerOptions {
   readonly store: CredentialStore
   readonly providers: readonly Provider[]

@@ -24,6 +24,7 @@ export interface Explanation {
   readonly error?: ReturnType<AuthkeepError['toJSON']>
 }
 
+/** A declared way to what was asked about: a provider, its endpoint, and what a token must be there. */
 export interface ExplainedRoute {
   readonly provider: string
   readonly endpoint?: string
@@ -31,6 +32,10 @@ export interface ExplainedRoute {
   readonly scopes: readonly string[]
 }
 
+/**
+ * One stored credential that might serve, what would be done with it, and why.
+ * `expiresAt`: Unix milliseconds; null where nothing says when it ends.
+ */
 export interface ExplainedCandidate {
   readonly provider: string
   readonly account: string

@@ -3,6 +3,7 @@ import type { Target } from '../endpoint.ts'
 import type { Learned } from './requirement.ts'
 import type { Route } from './target.ts'
 
+/** What a caller of `getToken` may ask for beyond the target. */
 export interface GetTokenOptions {
   /**
    * How long the token must live on, in milliseconds. Default: 30 s, and at most a tenth of its lifetime; well before

@@ -18,7 +18,9 @@ export interface Format {
   empty(): Document
   /** @throws FormatError when the text is not a document of this format */
   parse(text: string): Document
+  /** The text of the file; `parse` makes an equal document of it. */
   print(document: Document): string
+  /** The key of every entry, those included that cannot be read. */
   keys(document: Document): readonly string[]
   /** @throws FormatError when there is something under the key that is no entry */
   entry(document: Document, key: string): Entry | null

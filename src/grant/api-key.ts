@@ -1,6 +1,7 @@
 import { Secret } from '../credential.ts'
 import type { GrantFlow } from './flow.ts'
 
+/** Which key `apiKeyFlow` stores. */
 export interface ApiKeyOptions {
   /** The key, or where it comes from: a prompt, a file, a secret manager. */
   readonly key: string | (() => string | Promise<string>)

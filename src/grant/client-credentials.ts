@@ -1,5 +1,6 @@
 import type { GrantFlow } from './flow.ts'
 
+/** What a server wants beyond RFC 6749 §4.4.2, an `audience` for instance. */
 export interface ClientCredentialsOptions {
   /** Extra parameters of the token request. */
   readonly parameters?: Readonly<Record<string, string>>

@@ -10,6 +10,7 @@ export interface DeviceCode {
   readonly expiresAt: number
 }
 
+/** How the person is shown the code. */
 export interface DeviceOptions {
   /**
    * Shows the code to the person, who should be told to enter it only where they began the login themselves (RFC 8628

@@ -2,6 +2,7 @@ import type { Endpoint } from '../endpoint.ts'
 import type { Provider, ProviderClient } from '../provider.ts'
 import type { RegistrationRequest } from './registration.ts'
 
+/** What is known beforehand about a server that nobody has declared, and how to become a client there. */
 export interface DiscoverProviderOptions {
   /** Of the answer that refused us: its challenge says where the metadata is and which scopes are needed. */
   readonly challenge?: Headers
@@ -21,6 +22,7 @@ export interface DiscoverProviderOptions {
    */
   readonly registration?: Partial<Omit<RegistrationRequest, 'fetch'>>
   readonly redirect?: Provider['redirect']
+  /** Default: the global one. */
   readonly fetch?: typeof fetch
   readonly signal?: AbortSignal
 }
@@ -45,6 +47,7 @@ export async function discoverProvider(url: string | URL, options: DiscoverProvi
   return found.providerOfResource(url, options)
 }
 
+/** What an issuer does not say of itself. */
 export interface DiscoverIssuerOptions
   extends Pick<DiscoverProviderOptions, 'client' | 'registration' | 'redirect' | 'fetch' | 'signal'> {
   /** Our name for it; default: its host. */

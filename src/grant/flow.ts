@@ -15,6 +15,7 @@ export interface GrantRequest {
   readonly account: string
   /** The key to bind the grant to, where the provider wants one (RFC 9449); by default a new one. */
   readonly dpopKey?: DpopKey | undefined
+  /** By which everything is sent. */
   readonly fetch: typeof fetch
   /** Unix milliseconds. */
   readonly now: () => number
@@ -72,5 +73,6 @@ export type GrantAnswer =
  */
 export interface GrantFlow {
   readonly name: string
+  /** Obtains the grant, or rejects: with an AuthkeepError that says why not, or with `signal.reason`. */
   run(request: GrantRequest): Promise<GrantAnswer>
 }

@@ -1,6 +1,7 @@
 import type { GrantFlow } from './flow.ts'
 import type { PastePrompt } from './pasted.ts'
 
+/** How `loopbackFlow` reaches the person. */
 export interface LoopbackOptions {
   /**
    * Shows the authorization URL to the person. Default: the system's browser. A failure does not end the login, because

@@ -1,6 +1,7 @@
 import type { GrantFlow } from './flow.ts'
 import type { PastePrompt } from './pasted.ts'
 
+/** How `pasteFlow` asks the person. */
 export interface PasteOptions {
   readonly prompt: PastePrompt
   /** How long the person may take; default 5 minutes. */

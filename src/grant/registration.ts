@@ -24,6 +24,7 @@ export interface RegistrationRequest extends ClientDescription {
   readonly clientIdUrl?: string | undefined
   /** For servers that do not let just anybody register (RFC 7591 §3). */
   readonly initialAccessToken?: Secret | undefined
+  /** Default: the global one. */
   readonly fetch?: typeof fetch
   /** Default 20 seconds. */
   readonly timeoutMs?: number
@@ -41,6 +42,7 @@ export interface RegisteredClient {
   readonly management: { readonly url: string; readonly token: Secret } | null
 }
 
+/** What came of a registration (RFC 7591 §3.2). `retryAfterMs`: milliseconds. */
 export type RegistrationOutcome =
   | { readonly kind: 'registered'; readonly client: RegisteredClient }
   /** The server neither registers clients nor reads their documents. */

@@ -12,6 +12,7 @@ export interface ProtectedResource {
   readonly metadata: JsonObject
 }
 
+/** What a resource says of itself (RFC 9728 §3), or why that is not known. */
 export type ResourceDiscovery =
   | { readonly kind: 'found'; readonly resource: ProtectedResource }
   | { readonly kind: 'none' }
@@ -20,6 +21,7 @@ export type ResourceDiscovery =
   /** There is metadata, and it must not be used. */
   | { readonly kind: 'invalid'; readonly what: string }
 
+/** Where `discoverResource` looks. */
 export interface ResourceDiscoveryOptions extends DiscoverOptions {
   /** The `resource_metadata` of a challenge (RFC 9728 §5.1). Asked instead of the well-known locations. */
   readonly resourceMetadata?: string | undefined

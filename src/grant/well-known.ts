@@ -3,6 +3,7 @@ import type { JsonObject } from '../credential.ts'
 import { classifyFailure } from './classify.ts'
 
 export interface DiscoverOptions {
+  /** By which everything is sent. */
   readonly fetch: typeof fetch
   readonly signal?: AbortSignal | undefined
   /** For each document asked for; default 10 seconds. */

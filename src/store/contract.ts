@@ -8,6 +8,7 @@ export { type FileOperations, type FileStat, systemFiles } from './file-operatio
 
 /** What a case is run on: every call of `open` is another handle on the same, at first empty, place. */
 export interface ContractHarness {
+  /** A backend on the place of the harness, as another process would open it: it sees what others have committed. */
   open(): Promise<StoreBackend>
 }
 
@@ -20,6 +21,7 @@ export interface SpoilingHarness extends ContractHarness {
 /** One rule of the contract. `run` rejects when the rule is broken; an assertion error says what was wrong. */
 export interface ContractCase<Harness extends ContractHarness = ContractHarness> {
   readonly name: string
+  /** Rejects when the rule is broken. */
   run(harness: Harness): Promise<void>
 }
 

@@ -23,6 +23,7 @@ export interface FileStat {
 export interface FileOperations {
   /** Of the path itself, a link not followed. */
   lstat(path: string): FileStat | null
+  /** Of an open file. */
   fstat(fd: number): FileStat
   /** Whether this very file is mounted by itself, as `docker -v auth.json:…` does: then nothing can be renamed over it. */
   isMountPoint(path: string): boolean
@@ -32,25 +33,39 @@ export interface FileOperations {
   read(path: string): { readonly bytes: Buffer; readonly stat: FileStat } | null
   /** A new file, 0600, which must not exist yet and is never reached through a link. */
   create(path: string): number
+  /** Sets the mode of an open file. */
   fchmod(fd: number, mode: number): void
+  /** Sets owner and group of an open file. */
   fchown(fd: number, uid: number, gid: number): void
   /** An existing file, for reading and writing in place. */
   openExisting(path: string): number
   /** Writes `bytes` from `offset` on at `position` of the file. May write less than it was given, as pwrite(2) does. */
   write(fd: number, bytes: Uint8Array, offset: number, position: number): number
+  /** Cuts or extends an open file to `size` bytes. */
   truncate(fd: number, size: number): void
+  /** Resolves when the content is on the disk, as far as fsync(2) can tell. */
   fsync(fd: number): Promise<void>
+  /** Closes an open file. */
   close(fd: number): void
+  /** Puts a file in the place of another in one step. */
   rename(from: string, to: string): void
+  /** Removes a name. */
   unlink(path: string): void
+  /** Resolves when the names in a directory are on the disk. */
   fsyncDirectory(path: string): Promise<void>
+  /** The names in a directory. */
   readdir(path: string): readonly string[]
+  /** Makes a directory with its parents, 0700; what is there is left as it is. */
   makeDirectories(path: string): void
+  /** Makes a directory that must not exist yet, 0700. */
   mkdir(path: string): void
+  /** Removes an empty directory. */
   rmdir(path: string): void
+  /** Sets the times of access and modification. */
   utimes(path: string, time: Date): void
   /** A small text that appears whole or not at all, and only where nothing was. */
   createRecord(path: string, text: string): void
+  /** The text that `createRecord` has written; null where there is none. */
   readRecord(path: string): string | null
   /** Replaces what stands beside the credential file (second copy, quarantined bytes), durably but for the directory. */
   replaceBeside(path: string, bytes: Uint8Array): Promise<void>

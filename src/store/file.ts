@@ -14,6 +14,7 @@ import { withOlder } from './recover.ts'
 import { type Spent, SpentFile } from './spent.ts'
 import { StateBeside } from './state-beside.ts'
 
+/** Which file, how it is spelled, and how long to wait for others who write it. */
 export interface FileBackendOptions {
   readonly path: string
   readonly format?: Format
@@ -48,6 +49,7 @@ export interface FileBackend extends VersionedBackend {
   rewriteOlder(change: (key: string, value: JsonObject) => Promise<JsonObject>): Promise<void>
   /** What is known to be spent, from beside the file. */
   spent(): Promise<Spent>
+  /** Remembers a refresh token, by its fingerprint, as spent since `at` (Unix milliseconds). */
   noteSpent(fingerprint: string, at: number): Promise<void>
   /** The program whose file it is and that refreshes under its own lock, where there is one. */
   readonly refreshOwner: string | undefined
@@ -55,6 +57,7 @@ export interface FileBackend extends VersionedBackend {
   whileLocked<T>(run: (isHeld: () => boolean) => Promise<T>): Promise<T>
   /** The entry as it stands in the second copy; null where there is none that can be read. */
   readCopy(key: string): Promise<JsonObject | null>
+  /** Hears of recoveries, until what is returned is disposed of. */
   onEvent(listener: (event: StoreEvent) => void): Disposable
 }
 

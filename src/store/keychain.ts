@@ -3,6 +3,7 @@ import { AuthkeepError, isAuthkeepError } from '../errors.ts'
 import type { KeyProvider } from './sealed.ts'
 import { idOf } from './sealing-keys.ts'
 
+/** Where in the keychain the keys are, and how long it may take. */
 export interface KeychainOptions {
   /** What the items are filed under, one for each key; default `authkeep`. */
   readonly service?: string

@@ -7,17 +7,20 @@ import { install, schemaVersion } from './postgres-schema.ts'
 
 /** What runs SQL: a Pool or Client of `pg`, or anything else of this shape. */
 export interface SqlClient {
+  /** Runs one statement with its parameters (`$1`, `$2`, …). */
   query(text: string, values?: unknown[]): Promise<{ readonly rows: readonly unknown[] }>
 }
 
 /** A connection of its own for LISTEN; a Client of `pg`, connected. Whoever made it ends it. */
 export interface ListeningClient extends SqlClient {
+  /** Hears of notifications. */
   on(
     event: 'notification',
     listener: (message: { readonly channel: string; readonly payload?: string | undefined }) => void,
   ): unknown
 }
 
+/** How a `postgresBackend` reaches its tables. */
 export interface PostgresOptions {
   /** Of the primary. A pooler in transaction mode will do: nothing is kept in a session. */
   readonly client: SqlClient

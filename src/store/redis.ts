@@ -6,14 +6,17 @@ import type { Change, CommitResult, StoreBackend, Versioned } from './backend.ts
 
 /** What sends a command: a client of `redis`, connected. */
 export interface RedisClient {
+  /** Sends one command, as the words of it. */
   sendCommand(words: string[]): Promise<unknown>
 }
 
 /** A connection of its own for SUBSCRIBE: `client.duplicate()`, connected. Whoever made it ends it. */
 export interface RedisSubscriber {
+  /** Hears what is published on a channel. */
   subscribe(channel: string, listener: (message: string) => void): Promise<unknown>
 }
 
+/** How a `redisBackend` reaches its keys. */
 export interface RedisOptions {
   readonly client: RedisClient
   /** Whose credentials these are, of several programs that share the server; default `authkeep`. */

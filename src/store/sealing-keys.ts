@@ -132,6 +132,7 @@ export interface Wrapping {
   readonly name: string
   /** For programs; see `KeyProvider`. */
   readonly source?: string
+  /** The key, encrypted by the service, in a form that fits into a string of JSON. */
   wrap(key: Uint8Array): Promise<string>
   /** Null where it does not know the key any more. */
   unwrap(wrapped: string): Promise<Uint8Array | null>

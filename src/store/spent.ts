@@ -10,6 +10,7 @@ import type { FileOperations } from './file-operations.ts'
 /** Enough for every entry of a large store to be brought back from some days ago. */
 const kept = 2_000
 
+/** Refresh tokens that have been used up: fingerprint → when that was known (Unix milliseconds). */
 export type Spent = ReadonlyMap<string, number>
 
 /** One line each, oldest first. A line that makes no sense is none: this memory can only ever be incomplete. */

@@ -39,6 +39,7 @@ export interface CredentialInfo extends CredentialKey {
   readonly problem?: string
 }
 
+/** Where the store is. Without anything: the file of `defaultStorePath()`. */
 export interface OpenStoreOptions {
   /** The credential file; default `auth.json` in `AUTHKEEP_HOME`, `$XDG_CONFIG_HOME/authkeep` or `~/.config/authkeep`. */
   readonly path?: string
