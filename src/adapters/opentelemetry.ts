@@ -1,33 +1,48 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { RefreshEvent } from '../broker/events.ts'
 
-type Attributes = Record<string, string | number>
+/** What a span or a measurement says of itself. */
+export type RefreshAttributes = Record<string, string | number>
 
 /** The part of a span of `@opentelemetry/api` that is used. */
-interface Span {
+export interface RefreshSpan {
+  /** At `time`, Unix milliseconds. */
   addEvent(name: string, time: number): unknown
-  setAttributes(attributes: Attributes): unknown
+  /** Adds to what it says. */
+  setAttributes(attributes: RefreshAttributes): unknown
+  /** How it ended. */
   setStatus(status: { code: number; message?: string }): unknown
+  /** Ends it at `time`, Unix milliseconds. */
   end(time: number): void
 }
 
 /** The part of a `Tracer` of `@opentelemetry/api` that is used. */
 export interface RefreshTracer {
-  startSpan(name: string, options: { kind: number; startTime: number; attributes: Attributes }): Span
+  /** Begins a span. `startTime`: Unix milliseconds. */
+  startSpan(name: string, options: { kind: number; startTime: number; attributes: RefreshAttributes }): RefreshSpan
 }
 
 /** The part of a `Meter` of `@opentelemetry/api` that is used. */
 export interface RefreshMeter {
+  /** A metric that only grows. */
   createCounter(
     name: string,
     options: { unit: string; description: string },
-  ): { add(value: number, attributes: Attributes): void }
+  ): {
+    /** Counts. */
+    add(value: number, attributes: RefreshAttributes): void
+  }
+  /** A metric of durations. */
   createHistogram(
     name: string,
     options: { unit: string; description: string },
-  ): { record(value: number, attributes: Attributes): void }
+  ): {
+    /** Measures. */
+    record(value: number, attributes: RefreshAttributes): void
+  }
 }
 
+/** Where refreshes are to be seen. */
 export interface ObserveOptions {
   /** `trace.getTracer('authkeep')` */
   readonly tracer?: RefreshTracer
@@ -57,7 +72,7 @@ const isWell = (type: RefreshEvent['type']): boolean => type === 'served' || typ
  * @returns what ends it
  */
 export function observeRefreshes({ tracer, meter, accounts = false }: ObserveOptions): () => void {
-  const open = new Map<string, { readonly span: Span | undefined; readonly since: number }>()
+  const open = new Map<string, { readonly span: RefreshSpan | undefined; readonly since: number }>()
   const count = meter?.createCounter('authkeep.refreshes', {
     ...{ unit: '{refresh}', description: 'Refreshes, by how they ended.' },
   })
