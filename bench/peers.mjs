@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -37,11 +37,13 @@ export class Peers {
 
   #install() {
     if (this.#failure !== undefined) throw new Error(this.#failure)
-    if (existsSync(join(directory, 'node_modules'))) return
+    const lock = readFileSync(join(directory, 'package-lock.json'), 'utf8')
+    const installed = join(directory, 'node_modules', '.installed-lock.json')
+    if (existsSync(installed) && readFileSync(installed, 'utf8') === lock) return
     console.error('installing the peers …')
     const words = ['ci', '--no-audit', '--no-fund']
     const { status, stderr } = spawnSync('npm', words, { cwd: directory, encoding: 'utf8', shell: false })
-    if (status === 0) return
+    if (status === 0) return writeFileSync(installed, lock)
     const line = stderr?.split('\n').find((each) => each.includes('npm error')) ?? 'npm did not run'
     this.#failure = `could not be installed (${line.replace(/^npm error /, '')})`
     throw new Error(this.#failure)

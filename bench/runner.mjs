@@ -29,15 +29,19 @@ export async function measure(table) {
   const present = table.contenders.filter(({ sample }) => sample !== undefined)
   const samples = new Map(present.map(({ name }) => [name, /** @type {number[]} */ ([])]))
   const { warmUps = 0 } = table
-  for (let round = -warmUps; round < table.rounds; round++) {
-    for (const { name, sample } of shuffled(present)) {
-      await table.settle?.()
-      const value = await sample()
-      if (round >= 0) samples.get(name).push(value)
+  let notes
+  try {
+    for (let round = -warmUps; round < table.rounds; round++) {
+      for (const { name, sample } of shuffled(present)) {
+        await table.settle?.()
+        const value = await sample()
+        if (round >= 0) samples.get(name).push(value)
+      }
     }
+    notes = await table.notes?.()
+  } finally {
+    for (const { close } of table.contenders) await close?.()
   }
-  const notes = await table.notes?.()
-  for (const { close } of table.contenders) await close?.()
   const rows = table.contenders.map(({ name, absent }) => ({
     name,
     ...(absent ? { absent } : summary(samples.get(name))),

@@ -1,7 +1,6 @@
-import { createServer } from 'node:http'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { startPostgres, startRedis } from '../database.mjs'
+import { startTokenServer } from '../token-server.mjs'
 
 export const about = 'stores that many machines share, and stores that are sealed'
 
@@ -14,7 +13,7 @@ const ideal = (logins / parallelism) * latencyMs
 export async function* tables(bench) {
   const database = await startPostgres(bench.scratch)
   const redis = await startRedis(bench.scratch)
-  const server = await startTokenServer()
+  const server = await startTokenServer({ latencyMs, parallelism })
   try {
     yield await poolTable(bench, database, server)
     const places = await placesOf(bench, database, redis)
@@ -28,46 +27,6 @@ export async function* tables(bench) {
 }
 
 // --- 200 at once ---------------------------------------------------------------------------------------------------
-
-/** Strict: a refresh token serves once. At most so many at a time, each as long as the others. */
-async function startTokenServer() {
-  const counts = { served: 0, reuse: 0 }
-  const spent = new Set()
-  let serial = 0
-  let free = parallelism
-  const waiting = []
-  const server = createServer(async (request, response) => {
-    let body = ''
-    for await (const chunk of request) body += chunk
-    if (free === 0) await new Promise((resolve) => waiting.push(resolve))
-    else free--
-    await delay(latencyMs)
-    const next = waiting.shift()
-    if (next === undefined) free++
-    else next()
-    const token = new URLSearchParams(body).get('refresh_token')
-    const isReuse = spent.has(token)
-    spent.add(token)
-    counts[isReuse ? 'reuse' : 'served']++
-    const answer = {
-      access_token: `at-${++serial}`,
-      token_type: 'Bearer',
-      expires_in: 300,
-      refresh_token: `rt-${serial}`,
-    }
-    response.writeHead(isReuse ? 400 : 200, { 'content-type': 'application/json' })
-    response.end(JSON.stringify(isReuse ? { error: 'invalid_grant' } : { ...answer, scope: 'files' }))
-  })
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const issuer = `http://127.0.0.1:${server.address().port}`
-  return {
-    ...{ issuer, counts },
-    stop() {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
-}
 
 async function poolTable(bench, database, { issuer, counts }) {
   const { openStore, TokenBroker } = await import(`${bench.dist}/index.js`)

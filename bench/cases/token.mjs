@@ -86,6 +86,26 @@ async function hotTable(bench, provider, one, many) {
     contenders: [
       { name: 'an async Map get', sample: perCall(() => get(url)) },
       { name: 'authkeep', sample: perCall(() => small.getToken(url)), close: () => small.close() },
+      await bench.peers.contender('@smithy/property-provider', ({ memoize }) => {
+        const living = async () => ({ token: 'x', expiration: new Date(Date.now() + 86_400_000) })
+        const provide = memoize(
+          living,
+          ({ expiration }) => expiration - Date.now() < 300_000,
+          () => true,
+        )
+        return { name: 'AWS (no scopes)', sample: perCall(() => provide()) }
+      }),
+      await bench.peers.contender('google-auth-library', ({ OAuth2Client }) => {
+        const client = new OAuth2Client({ clientId: 'bench' })
+        client.setCredentials({ access_token: 'x', refresh_token: 'y', expiry_date: Date.now() + 86_400_000 })
+        return { name: 'google-auth-library (no scopes)', sample: perCall(() => client.getAccessToken()) }
+      }),
+      await bench.peers.contender('@badgateway/oauth2-client', ({ OAuth2Client, OAuth2Fetch }) => {
+        const client = new OAuth2Client({ clientId: 'bench', server: 'https://login.example.com/' })
+        const token = { accessToken: 'x', refreshToken: 'y', expiresAt: Date.now() + 86_400_000 }
+        const fetcher = new OAuth2Fetch({ client, scheduleRefresh: false, getNewToken: async () => token })
+        return { name: '@badgateway/oauth2-client (no scopes)', sample: perCall(() => fetcher.getAccessToken()) }
+      }),
       { name: 'authkeep, 10,000 entries', sample: perCall(() => large.getToken(url)), close: () => large.close() },
     ],
     goals: [
