@@ -38,7 +38,7 @@ export async function startPostgres(): Promise<PostgresServer> {
   const kill = async (): Promise<void> => {
     const [pid = ''] = (await readFile(join(directory, 'data', 'postmaster.pid'), 'utf8')).split('\n')
     const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')
-    for (const each of [pid, ...children.trim().split(' ')]) process.kill(Number(each), 'SIGKILL')
+    for (const each of [pid, ...children.split(' ').filter(Boolean)]) killed(Number(each))
     while (existsSync(`/proc/${pid}`)) await delay(10)
   }
   return {
@@ -65,4 +65,13 @@ async function freePort(): Promise<number> {
   const address = server.address()
   await new Promise((resolve) => server.close(resolve))
   return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+/** A backend may end by itself between the list of children and its turn. */
+function killed(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ESRCH') throw cause
+  }
 }
