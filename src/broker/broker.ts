@@ -147,7 +147,7 @@ export class TokenBroker {
     const cached = this.#desk.fresh(name)
     if (cached !== undefined && !this.#isClosed) return cached
     options.signal?.throwIfAborted()
-    return abortable(this.#desk.obtain(kept(target), options, name), options.signal)
+    return abortable(this.#desk.gather(kept(target), options, name), options.signal)
   }
 
   /** The same token again and again: for a client that wants to be given a function. */
@@ -289,7 +289,7 @@ export class TokenBroker {
     const [{ brokeredFetch, readCall }, cookies] = await Promise.all([import('./fetch.ts'), this.#edgeCookies()])
     const call = readCall(asked, init)
     const { url, method } = call
-    const source = this.#callSource(call, cookies, (more) => this.#desk.obtain(url, { method, ...more }, undefined))
+    const source = this.#callSource(call, cookies, (more) => this.#desk.obtain(url, { method, ...more }))
     return brokeredFetch(source, this.#fetch, call)
   }
 

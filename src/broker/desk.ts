@@ -44,6 +44,8 @@ export class Desk {
   readonly #serving: () => Promise<Serving>
   readonly #assertOpen: () => void
   readonly #cache: TokenCache
+  /** Requests that nothing has been looked up for yet. */
+  readonly #gathering = new Map<string, Promise<BrokeredToken>>()
 
   constructor(options: DeskOptions) {
     this.#providers = options.providers
@@ -67,8 +69,30 @@ export class Desk {
     this.#cache.clear()
   }
 
+  /**
+   * As `obtain`, once for everybody who asks for the same before it is looked for: a thousand callers look at the store
+   * as often as one. Who comes later sees what has been stored meanwhile.
+   */
+  gather(target: Target, options: Request, name: string | undefined): Promise<BrokeredToken> {
+    this.#assertOpen()
+    if (name === undefined) return this.#obtain(target, options, name)
+    const gathering = this.#gathering.get(name)
+    if (gathering !== undefined) return gathering
+    const answer = Promise.resolve().then(() => {
+      this.#gathering.delete(name)
+      return this.#obtain(target, options, name)
+    })
+    this.#gathering.set(name, answer)
+    return answer
+  }
+
   /** A token, or what a person who is asked for it makes possible. */
-  async obtain(target: Target, options: Request, name: string | undefined): Promise<BrokeredToken> {
+  async obtain(target: Target, options: Request): Promise<BrokeredToken> {
+    this.#assertOpen()
+    return this.#obtain(target, options, undefined)
+  }
+
+  async #obtain(target: Target, options: Request, name: string | undefined): Promise<BrokeredToken> {
     for (let request = options; ; ) {
       try {
         const token = await this.#getToken(target, request, name)
@@ -87,7 +111,6 @@ export class Desk {
   }
 
   async #getToken(target: Target, options: Request, name: string | undefined): Promise<BrokeredToken> {
-    this.#assertOpen()
     const startedAt = this.#clock.now()
     const confirmed = name === undefined ? undefined : await this.#confirm(name, startedAt)
     if (confirmed !== undefined) return confirmed

@@ -1,5 +1,74 @@
 import { expect, test } from 'vitest'
+import { TokenBroker } from '../../src/broker/broker.ts'
+import { type ApiKeyCredential, Secret } from '../../src/credential.ts'
+import type { Provider } from '../../src/provider.ts'
+import { memoryBackend, type StoreBackend } from '../../src/store/backend.ts'
+import { CredentialStore } from '../../src/store/store.ts'
 import { setStage } from './stage.ts'
+
+const url = 'https://api.example.com/v1'
+const provider: Provider = {
+  ...{ id: 'acme', issuer: 'https://login.example.com', client: { id: 'acme' } },
+  endpoints: [{ url, accepts: ['api_key'] }],
+}
+const credential: ApiKeyCredential = {
+  ...{ type: 'api_key', provider: 'acme', account: 'default' },
+  key: new Secret('of the person'),
+}
+
+function brokerOn(backend: StoreBackend): TokenBroker {
+  return new TokenBroker({ store: new CredentialStore(backend), providers: [provider], environment: {} })
+}
+
+async function storeIn(backend: StoreBackend): Promise<void> {
+  await new CredentialStore(backend).update(credential, () => credential)
+}
+
+test('1000 callers at once look at the store as often as one', async () => {
+  const backend = memoryBackend()
+  await storeIn(backend)
+  const { read } = backend
+  let looks = 0
+  backend.read = (name) => {
+    looks++
+    return read(name)
+  }
+  await brokerOn(backend).getToken(url)
+  const ofOne = looks
+  const broker = brokerOn(backend)
+  looks = 0
+  await Promise.all(Array.from({ length: 1_000 }, () => broker.getToken(url)))
+  expect(looks).toBe(ofOne)
+})
+
+test('who asks while another one looks sees what was stored in between', async () => {
+  const backend = memoryBackend()
+  const { keys } = backend
+  let answer: (names: readonly string[]) => void = () => undefined
+  const looking = new Promise<void>((resolve) => {
+    backend.keys = () => {
+      backend.keys = keys
+      resolve()
+      return new Promise((later) => (answer = later))
+    }
+  })
+  const broker = brokerOn(backend)
+  const early = broker.getToken(url)
+  await looking
+  await storeIn(backend)
+  expect((await broker.getToken(url)).reveal()).toBe('of the person')
+  answer([])
+  await expect(early).rejects.toMatchObject({ code: 'authorization_required' })
+})
+
+test('what was asked for before the broker was closed is handed out', async () => {
+  const backend = memoryBackend()
+  await storeIn(backend)
+  const broker = brokerOn(backend)
+  const [token] = await Promise.all([broker.getToken(url), broker.close()])
+  expect(token.reveal()).toBe('of the person')
+  await expect(broker.getToken(url)).rejects.toThrow(TypeError)
+})
 
 test('1000 callers over 8 resources: all served, by 8 refreshes, one after the other', async () => {
   const paths = Array.from({ length: 8 }, (_, n) => `/api-${n}`)
