@@ -167,13 +167,15 @@ class FileStore implements FileBackend {
 
   async waitForChange(key: string, since: string | null, timeoutMs: number): Promise<void> {
     this.#assertOpen()
-    const deadline = performance.now() + timeoutMs
+    const startedAt = performance.now()
     while (!this.#isClosed) {
       const { document } = await this.#current()
       if ((this.#entry(document, key)?.revision ?? null) !== since) return
-      const left = deadline - performance.now()
-      if (left <= 0) return
-      await delay(Math.min(left, 8 + Math.random() * 8))
+      const waitedMs = performance.now() - startedAt
+      if (waitedMs >= timeoutMs) return
+      // Who has waited long can wait a little longer.
+      const pauseMs = Math.min(16, 2 + waitedMs / 8) * (0.5 + Math.random() / 2)
+      await delay(Math.min(timeoutMs - waitedMs, pauseMs))
     }
   }
 
