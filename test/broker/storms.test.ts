@@ -27,7 +27,7 @@ async function storeIn(backend: StoreBackend): Promise<void> {
 test('1000 callers at once look at the store as often as one', async () => {
   const backend = memoryBackend()
   await storeIn(backend)
-  const { read } = backend
+  const read = backend.read.bind(backend)
   let looks = 0
   backend.read = (name) => {
     looks++
@@ -43,7 +43,7 @@ test('1000 callers at once look at the store as often as one', async () => {
 
 test('who asks while another one looks sees what was stored in between', async () => {
   const backend = memoryBackend()
-  const { keys } = backend
+  const keys = backend.keys.bind(backend)
   let answer: (names: readonly string[]) => void = () => undefined
   const looking = new Promise<void>((resolve) => {
     backend.keys = () => {
