@@ -30,8 +30,9 @@ export class Peers {
   async load(name) {
     this.#install()
     const module = await import(pathToFileURL(requireThere.resolve(name)).href)
-    const manifest = join(directory, 'node_modules', name, 'package.json')
-    this.versions[name] = JSON.parse(readFileSync(manifest, 'utf8')).version
+    const [packageName] = /^(@[^/]+\/)?[^/]+/.exec(name)
+    const manifest = join(directory, 'node_modules', packageName, 'package.json')
+    this.versions[packageName] = JSON.parse(readFileSync(manifest, 'utf8')).version
     return module.default ?? module
   }
 

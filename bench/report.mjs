@@ -34,10 +34,11 @@ export function write(results, { isComplete, isRecorded }) {
 export function comparedWithRecorded({ name, tables }) {
   const path = join(here, 'recorded', `${name}.json`)
   if (!existsSync(path)) return []
-  const recorded = JSON.parse(readFileSync(path, 'utf8')).tables.flatMap(({ rows }) => rows)
-  return tables.flatMap(({ rows }) =>
+  const recorded = JSON.parse(readFileSync(path, 'utf8')).tables
+  return tables.flatMap(({ title, rows }) =>
     rows.flatMap(({ name: contender, ratio }) => {
-      const before = recorded.find((row) => row.name === contender)?.ratio
+      const same = recorded.find((table) => table.title === title)?.rows.find((row) => row.name === contender)
+      const before = same?.ratio
       const isWorse = contender.startsWith('authkeep') && before && ratio > 2 * before
       return isWorse ? [`${name}: ${contender}: ${ratio.toFixed(2)}, recorded ${before.toFixed(2)}`] : []
     }),
@@ -49,7 +50,7 @@ export function summary(results) {
   const head = '| case | what | first | × of the next | goals |\n| --- | --- | --- | ---: | --- |'
   const rows = results.flatMap(({ name, tables, failure }) => [
     ...tables.map(({ title, rows, goals }) => {
-      const [first, next] = rows.filter(({ absent }) => !absent).sort((a, b) => a.median - b.median)
+      const [first, next] = rows.filter(({ absent, failed }) => !absent && !failed).sort((a, b) => a.median - b.median)
       const ratio = next === undefined ? '–' : `${(next.median / first.median).toFixed(2)} (${next.name})`
       return `| ${name} | ${title} | ${first?.name ?? 'nothing was run'} | ${ratio} | ${verdict(goals)} |`
     }),
@@ -69,7 +70,7 @@ function section({ title, unit, baseline, rounds, rows, goals, notes }) {
   const body = rows.map((row) =>
     row.absent
       ? `| ${row.name} | not run: ${row.absent} | | |`
-      : `| ${row.name} | ${digits(row.median)} | ${digits(row.p10)} – ${digits(row.p90)} | ${row.ratio === null ? '–' : row.ratio.toFixed(2)} |`,
+      : `| ${row.name}${row.failed ? ' (failed)' : ''} | ${digits(row.median)} | ${digits(row.p10)} – ${digits(row.p90)} | ${row.ratio === null ? '–' : row.ratio.toFixed(2)} |`,
   )
   const lines = [...goals.map(goalText), ...notes].map((line) => `- ${line}`)
   return [

@@ -16,6 +16,7 @@
  * @property {readonly Contender[]} contenders
  * @property {readonly Goal[]} [goals]
  * @property {() => unknown} [settle] called before each sample, not measured: what one left to do is not the next one's
+ * @property {() => ReadonlySet<string>} [failed] names of those that did not do what was asked of them, however fast
  * @property {() => readonly string[] | Promise<readonly string[]>} [notes] what else was seen; called after the last round
  */
 
@@ -42,8 +43,9 @@ export async function measure(table) {
   } finally {
     for (const { close } of table.contenders) await close?.()
   }
+  const failed = table.failed?.() ?? new Set()
   const rows = table.contenders.map(({ name, absent }) => ({
-    name,
+    ...{ name, ...(failed.has(name) && { failed: true }) },
     ...(absent ? { absent } : summary(samples.get(name))),
   }))
   const medianOf = (name) => rows.find((row) => row.name === name)?.median

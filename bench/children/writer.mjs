@@ -1,18 +1,19 @@
 // One process that changes a counter at the word "go". It can be made to stop dead inside the commit, with the lock held
 // and its draft half synced. Argument: JSON { dist, path, stopsInside }.
+import fs from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { createInterface } from 'node:readline'
 
 const { dist, path, stopsInside } = JSON.parse(process.argv[2])
-const { fileBackend, openStore, Secret } = await import(`${dist}/index.js`)
-const { systemFiles } = await import(`${dist}/store/file-operations.js`)
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`)
 
-const fsync = () => {
-  say({ stopped: true })
-  return new Promise(() => {})
+if (stopsInside) {
+  // It never calls back.
+  fs.fsync = () => say({ stopped: true })
+  syncBuiltinESMExports()
 }
-const files = stopsInside ? { ...systemFiles, fsync } : systemFiles
-const store = await openStore({ backend: fileBackend({ path, files }) })
+const { openStore, Secret } = await import(`${dist}/index.js`)
+const store = await openStore({ path })
 const key = { provider: 'counter', account: 'default' }
 // What everybody loads at the first commit is loaded before anything is measured.
 if (!stopsInside) await store.update(key, (current) => next(current))

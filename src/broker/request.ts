@@ -53,8 +53,22 @@ export function cacheName(target: Target, options: GetTokenOptions): string | un
   const prefix = method === 'GET' ? '' : `${method} `
   if (typeof target === 'string') return prefix + target
   if (target instanceof URL) return prefix + target.href
-  const { provider, account, resource, scopes } = target
-  return JSON.stringify([provider, account, resource, scopes, target.acrValues, target.maxAge])
+  const { provider, account, resource, scopes = none, acrValues = none, maxAge = '' } = target
+  const which = `${measured(provider)}${measured(account)}${measured(resource)}`
+  return `${prefix} ${which}${measuredAll(scopes)}${measuredAll(acrValues)}${maxAge}`
+}
+
+const none: readonly string[] = []
+
+/** Whatever is in a text, its length tells where it ends: no two targets have one name. */
+function measured(text: string | undefined): string {
+  return text === undefined ? '-' : `${text.length}:${text}`
+}
+
+function measuredAll(texts: readonly string[]): string {
+  let name = `${texts.length};`
+  for (const text of texts) name += measured(text)
+  return name
 }
 
 export function flightName({ route, options }: Flight): string {

@@ -79,6 +79,13 @@ interface Listing {
   readonly byProvider: ReadonlyMap<string, readonly CredentialInfo[]>
 }
 
+/** What was made of an entry, and as of which version of the store, where the backend can tell. */
+interface Decoded {
+  readonly entry: Versioned
+  readonly credential: Credential
+  version?: unknown
+}
+
 /** How often `update` starts again before it gives up; each time somebody else has made progress. */
 const maxAttempts = 1_000
 
@@ -95,7 +102,7 @@ export class CredentialStore {
   /** What a credential was read from, for those who ask later whether it is still the one. */
   readonly #sources = new WeakMap<Credential, Versioned>()
   /** Decoded once per revision: readers of an unchanged entry share one frozen-in-practice object. */
-  readonly #decoded = new Map<string, { readonly entry: Versioned; readonly credential: Credential }>()
+  readonly #decoded = new Map<string, Decoded>()
 
   #spent: Spent = new Map()
 
@@ -130,7 +137,15 @@ export class CredentialStore {
   /** The credential, or null when there is none. An entry that is there and cannot be read rejects with `store_corrupt`. */
   async read(key: CredentialKey): Promise<Credential | null> {
     const name = keyName(key)
-    return this.#decode(name, await this.#backend.read(name))
+    if (!isVersioned(this.#backend)) return this.#decode(name, await this.#backend.read(name))
+    // Asked for first: what is then read may be newer than the version it is kept with, and will be read again.
+    const version = await this.#backend.version()
+    const known = this.#decoded.get(name)
+    if (known !== undefined && known.version === version) return known.credential
+    const credential = this.#decode(name, await this.#backend.read(name))
+    const decoded = this.#decoded.get(name)
+    if (decoded !== undefined) decoded.version = version
+    return credential
   }
 
   /**

@@ -141,6 +141,41 @@ describe('a store', () => {
   })
 })
 
+describe('an entry', () => {
+  test('is read once for each state of the store', async () => {
+    const memory = memoryBackend()
+    let reads = 0
+    const backend = { ...memory, read: (name: string) => (reads++, memory.read(name)) }
+    const [store, other] = [new CredentialStore(backend), new CredentialStore(memory)]
+    await add(other)
+    const first = await store.read(key)
+    expect(await store.read(key)).toBe(first)
+    expect(reads).toBe(1)
+    await add(other)
+    expect(await value(store)).toBe('2')
+    await other.update(key, () => null)
+    expect(await store.read(key)).toBeNull()
+  })
+
+  test('that is changed while it is read is read again', async () => {
+    const memory = memoryBackend()
+    const other = new CredentialStore(memory)
+    await add(other)
+    let isRead = false
+    const store = new CredentialStore({
+      ...memory,
+      async read(name: string) {
+        const entry = await memory.read(name)
+        if (!isRead) await add(other)
+        isRead = true
+        return entry
+      },
+    })
+    expect(await value(store)).toBe('1')
+    expect(await value(store)).toBe('2')
+  })
+})
+
 describe('the list of entries', () => {
   const entry = (provider: string): ApiKeyCredential => ({ ...count(1), provider })
 
