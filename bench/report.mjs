@@ -12,7 +12,7 @@ export function asText({ name, about, environment, tables, failure }) {
     Object.entries(environment)
       .map(([key, value]) => `- ${key}: ${value}`)
       .join('\n'),
-    ...tables.map(section),
+    ...tables.map((table) => section(table)),
     ...(failure === undefined ? [] : [`Not run to the end: ${failure}`]),
   ].join('\n\n')
 }
@@ -65,7 +65,8 @@ function verdict(goals) {
   return goals.every(({ isMet }) => isMet) ? 'met' : 'could not be measured'
 }
 
-function section({ title, unit, baseline, rounds, rows, goals, notes }) {
+/** A table with its goals and notes, under a heading. */
+export function section({ title, unit, baseline, rounds, rows, goals, notes }, heading = '##') {
   const head = `| ${unit} | median | p10 – p90 | × ${baseline} |\n| --- | ---: | ---: | ---: |`
   const body = rows.map((row) =>
     row.absent
@@ -74,7 +75,7 @@ function section({ title, unit, baseline, rounds, rows, goals, notes }) {
   )
   const lines = [...goals.map(goalText), ...notes].map((line) => `- ${line}`)
   return [
-    `## ${title} (${rounds} rounds)`,
+    `${heading} ${title} (${rounds} rounds)`,
     [head, ...body].join('\n'),
     ...(lines.length > 0 ? [lines.join('\n')] : []),
   ].join('\n\n')

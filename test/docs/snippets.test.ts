@@ -243,6 +243,12 @@ describe('docs/errors.md', () => {
   })
 })
 
+describe('docs/benchmarks.md', () => {
+  it('has the results that were recorded', async () => {
+    await promisify(execFile)(process.execPath, [join(root, 'bench/page.mjs'), '--check'])
+  })
+})
+
 describe('docs/diagnosis.md', () => {
   const page = text('docs/diagnosis.md')
   const source = text('src/broker/verdict.ts')
