@@ -20,20 +20,32 @@ export class Peers {
    * @param {(module: any) => import('./runner.mjs').Contender | Promise<import('./runner.mjs').Contender>} make
    */
   async contender(name, make) {
+    return this.located(name, async (path) => {
+      const module = await import(path)
+      return make(module.default ?? module)
+    })
+  }
+
+  /**
+   * The same for one that a process of its own loads.
+   *
+   * @param {string} name the package
+   * @param {(path: string) => import('./runner.mjs').Contender | Promise<import('./runner.mjs').Contender>} make
+   */
+  async located(name, make) {
     try {
-      return await make(await this.load(name))
+      return await make(this.#locate(name))
     } catch (error) {
       return { name, absent: error.message.split('\n')[0] }
     }
   }
 
-  async load(name) {
+  #locate(name) {
     this.#install()
-    const module = await import(pathToFileURL(requireThere.resolve(name)).href)
     const [packageName] = /^(@[^/]+\/)?[^/]+/.exec(name)
     const manifest = join(directory, 'node_modules', packageName, 'package.json')
     this.versions[packageName] = JSON.parse(readFileSync(manifest, 'utf8')).version
-    return module.default ?? module
+    return pathToFileURL(requireThere.resolve(name)).href
   }
 
   #install() {

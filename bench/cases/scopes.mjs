@@ -1,5 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { msalCache, msalCall } from '../msal.mjs'
 
 export const about =
   'a living token for some scopes: one that has exactly these, and one that has more, of 1 and of 10,000'
@@ -10,6 +10,7 @@ const wanted = ['files:read']
 const granted = ['files:read', 'files:write']
 /** The scopes of the n-th token that nobody asks for. */
 const others = (n) => [`other:${n}`, `more:${n}`]
+const manyOthers = Array.from({ length: 9_999 }, (_, n) => others(n))
 
 export async function* tables(bench) {
   yield {
@@ -35,11 +36,14 @@ export async function* tables(bench) {
       })),
       await bench.peers.contender('@azure/msal-node', async (msal) => ({
         name: 'msal-node, more',
-        ...(await msalClient(msal, 1, 400)),
+        sample: perCall(400, await msalCall(msal, await msalCache(msal, granted), wanted)),
       })),
       await bench.peers.contender('@azure/msal-node', async (msal) => ({
         name: 'msal-node, more, with a cache in a file',
-        ...(await msalClient(msal, 1, 100, join(bench.scratch.directory('msal'), 'cache.json'))),
+        sample: perCall(
+          100,
+          await msalCall(msal, await msalCache(msal, granted), wanted, join(bench.scratch.path, 'msal')),
+        ),
       })),
     ],
     goals: [
@@ -62,7 +66,7 @@ export async function* tables(bench) {
       })),
       await bench.peers.contender('@azure/msal-node', async (msal) => ({
         name: 'msal-node, 10,000 tokens',
-        ...(await msalClient(msal, 10_000, 2)),
+        sample: perCall(2, await msalCall(msal, await msalCache(msal, granted, manyOthers), wanted)),
       })),
     ],
     goals: [{ contender: 'authkeep, 10,000 tokens', atMost: 2, times: 'authkeep, 1 token' }],
@@ -171,59 +175,4 @@ async function atprotoSession({ JoseKey, NodeOAuthClient }) {
   })
   const session = await client.restore(sub)
   return { sample: perCall(400, () => session.getTokenInfo('auto')) }
-}
-
-/** With a cache in a file as its documentation has it: read before each access, and written after a change. */
-async function msalClient({ PublicClientApplication }, count, calls, file) {
-  const encoded = (object) => Buffer.from(JSON.stringify(object)).toString('base64url')
-  const now = Math.floor(Date.now() / 1_000)
-  const claims = { iss: issuer, aud: 'bench', sub: 'a', oid: 'a', tid: 't', iat: now, exp: now + 86_400 }
-  const answer = {
-    ...{ token_type: 'Bearer', access_token: 'x'.repeat(400), refresh_token: 'rt', expires_in: 86_400 },
-    ...{ scope: granted.join(' '), client_info: encoded({ uid: 'a', utid: 't' }) },
-    id_token: `${encoded({ alg: 'none' })}.${encoded({ ...claims, preferred_username: 'a' })}.x`,
-  }
-  const metadata = {
-    ...{ issuer, authorization_endpoint: `${issuer}/authorize`, token_endpoint: `${issuer}/token` },
-    ...{ jwks_uri: `${issuer}/keys`, end_session_endpoint: `${issuer}/end` },
-  }
-  const makeClient = (cache) =>
-    new PublicClientApplication({
-      auth: {
-        ...{ clientId: 'bench', authority: `${issuer}/`, knownAuthorities: ['login.example.com'] },
-        authorityMetadata: JSON.stringify(metadata),
-      },
-      ...cache,
-      system: {
-        protocolMode: 'OIDC',
-        // Asked once, for the first token.
-        networkClient: {
-          sendGetRequestAsync: () => Promise.reject(new Error('nothing is to be fetched')),
-          sendPostRequestAsync: async () => ({ status: 200, headers: {}, body: answer }),
-        },
-      },
-    })
-  const first = makeClient({})
-  await first.acquireTokenByRefreshToken({ refreshToken: 'rt', scopes: granted, forceCache: true })
-  const state = JSON.parse(first.getTokenCache().serialize())
-  const [[key, token]] = Object.entries(state.AccessToken)
-  for (let n = 1; n < count; n++) {
-    const target = others(n).join(' ')
-    state.AccessToken[key.replace(token.target, target)] = { ...token, target }
-  }
-  const text = JSON.stringify(state)
-  if (file !== undefined) writeFileSync(file, text)
-  const cachePlugin = {
-    beforeCacheAccess: async (context) => context.tokenCache.deserialize(readFileSync(file, 'utf8')),
-    afterCacheAccess: async (context) => {
-      if (context.cacheHasChanged) writeFileSync(file, context.tokenCache.serialize())
-    },
-  }
-  const client = makeClient(file === undefined ? {} : { cache: { cachePlugin } })
-  if (file === undefined) client.getTokenCache().deserialize(text)
-  const [account] = await client.getTokenCache().getAllAccounts()
-  const call = () => client.acquireTokenSilent({ account, scopes: wanted })
-  const { fromCache } = await call()
-  if (!fromCache) throw new Error('the token is not taken from the cache')
-  return { sample: perCall(calls, call) }
 }

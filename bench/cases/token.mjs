@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { msalCache } from '../msal.mjs'
 
 export const about = 'a living token: in a process that has it already, and in one that has just been started'
 
@@ -14,7 +15,7 @@ export async function* tables(bench) {
   yield await hotTable(bench, provider, one, many)
   await many.store.close()
   await one.store.close()
-  yield coldTable(bench, home, one.path, providerFile)
+  yield await coldTable(bench, home, one.path, providerFile)
 }
 
 async function writeProvider({ dist, scratch }, home) {
@@ -115,10 +116,15 @@ async function hotTable(bench, provider, one, many) {
   }
 }
 
-function coldTable(bench, home, path, provider) {
+async function coldTable(bench, home, path, provider) {
+  const kept = join(bench.scratch.path, 'kept.json')
+  const expiresAt = Date.now() + 86_400_000
+  await writeFile(kept, JSON.stringify({ accessToken: 'x'.repeat(400), refreshToken: 'rt', expiresAt }))
+  const printing = (script, ...words) => {
+    const program = new URL(`../children/print-${script}.mjs`, import.meta.url).pathname
+    return () => processorTime([program, ...words])
+  }
   const library = `${bench.dist}/index.js`
-  const script = new URL('../children/print-token.mjs', import.meta.url).pathname
-  const bare = ['-e', '0']
   return {
     title: 'A process that prints a living token and ends: processor time',
     unit: 'ms',
@@ -126,12 +132,30 @@ function coldTable(bench, home, path, provider) {
     rounds: bench.rounds(40, 8),
     warmUps: 2,
     contenders: [
-      { name: 'node -e 0', sample: () => processorTime(bare) },
-      { name: 'authkeep, the library', sample: () => processorTime([script, library, path, provider, url]) },
+      { name: 'node -e 0', sample: () => processorTime(['-e', '0']) },
+      { name: 'a file that is read, and nothing else', sample: printing('file', kept) },
+      { name: 'authkeep, the library', sample: printing('token', library, path, provider, url) },
       {
         name: 'authkeep, the command',
         sample: () => processorTime([`${bench.dist}/cli/main.js`, 'token', url, '--home', home]),
       },
+      await bench.peers.located('@badgateway/oauth2-client', (library) => ({
+        name: '@badgateway/oauth2-client',
+        sample: printing('badgateway', library, kept),
+      })),
+      await bench.peers.located('google-auth-library', (library) => ({
+        name: 'google-auth-library',
+        sample: printing('google', library, kept),
+      })),
+      await bench.peers.contender('@azure/msal-node', async (msal) => {
+        const cache = join(bench.scratch.path, 'msal.json')
+        await writeFile(cache, await msalCache(msal, ['files:read']))
+        const library = await bench.peers.located('@azure/msal-node', (path) => path)
+        return {
+          name: 'msal-node',
+          sample: printing('msal', library, cache, 'https://login.example.com', 'files:read'),
+        }
+      }),
     ],
     goals: [
       { contender: 'authkeep, the library', atMost: 8, over: 'node -e 0' },
