@@ -1,6 +1,16 @@
 // Tests what would be published: packs it, installs it into an empty folder, and uses it as a stranger would.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -75,6 +85,19 @@ function tryOn(node) {
   assert(run(node, [main, '--version']) === own, `authkeep --version prints ${own}`)
 }
 
+/** The examples against what is packed; the authorization server in them is the one of this repository. */
+function tryExamples() {
+  const examples = join(root, 'build/examples')
+  const js = (path) => !/\.[a-z.]+$/.test(path) || path.endsWith('.js')
+  cpSync(examples, join(consumer, 'examples'), { recursive: true, filter: (path) => js(path.slice(root.length)) })
+  symlinkSync(join(root, 'node_modules/oidc-provider'), join(consumer, 'node_modules/oidc-provider'))
+  const env = { ...quietNpm, AUTHKEEP_HOME: join(consumer, 'home') }
+  const example = (name) => run(process.execPath, [join('examples', `${name}.js`)], { env })
+  assert(example('embedded').includes('GET /mail with a token for mail:read: 200'), 'examples/embedded.ts works')
+  assert(example('onboarding') === 'Everything is set up.', 'examples/onboarding.ts works')
+  assert(example('demo/main').includes('8 of 8 scenes hold'), 'the demo works')
+}
+
 /** The path of another line's node, from the registry. */
 function nodeOfLine(line) {
   return run('npx', ['-y', `node@${line}`, '-p', 'process.execPath'])
@@ -106,6 +129,7 @@ try {
   tryOn(process.execPath)
   for (const line of [22, 24]) tryOn(nodeOfLine(line))
   assert(/^\d+\.\d+\.\d+/.test(run('npx', ['--no-install', 'authkeep', '--version'])), 'npx authkeep --version works')
+  tryExamples()
   typeCheck('nodenext', 'nodenext')
   typeCheck('esnext', 'bundler')
 } finally {
