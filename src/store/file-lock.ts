@@ -30,7 +30,7 @@ export interface FileLockOptions {
   /** The credential file, links resolved; the lock is `<path>.lock`, as every default proper-lockfile user has it. */
   readonly path: string
   readonly owner?: Owner
-  /** How long to wait for another holder before `store_busy`; default 20 s. */
+  /** How long to wait for another holder before `store_busy`; default `outlasting(staleMs)`. */
   readonly timeoutMs?: number
   /** How old the last heartbeat of an unknown holder may be; default 10 s, twice what proper-lockfile takes for one. */
   readonly staleMs?: number
@@ -44,6 +44,15 @@ const patience = 6
 const watchedShare = 0.25
 /** Less than anybody waits for a lock. */
 const mostWatchedMs = 8_000
+
+/**
+ * How long whoever waits is kept waiting: until a holder that died without a record counts as gone, where that is within
+ * a minute. Milliseconds.
+ */
+export function outlasting(staleMs: number): number {
+  const enough = staleMs + 10_000
+  return enough <= 60_000 ? Math.max(enough, 20_000) : 20_000
+}
 
 /**
  * proper-lockfile, wrapped through its `fs` option. The directory and the heartbeat are its own, so its other users are
@@ -62,8 +71,8 @@ export class FileLock {
     this.#files = options.files
     this.#path = options.path
     this.#given = options.owner
-    this.#timeoutMs = options.timeoutMs ?? 20_000
     this.#staleMs = options.staleMs ?? defaultStaleMs
+    this.#timeoutMs = options.timeoutMs ?? outlasting(this.#staleMs)
     this.#adapter = new LockAdapter(options.files, lockPaths(options.path))
   }
 

@@ -20,7 +20,7 @@ export interface FileBackendOptions {
   readonly format?: Format
   /** How many older generations to keep beside the second copy, at most one an hour; default 3. */
   readonly backups?: number
-  /** How long a commit waits for another process before `store_busy`; default 20 s. */
+  /** How long a commit waits for another process before `store_busy`; default 20 s, in a file of pi's 40 s. */
   readonly lockTimeoutMs?: number
   /** How long the lock of a holder of whom nothing is known must have been silent; default 10 s, and rarely to be changed. */
   readonly staleLockMs?: number

@@ -7,6 +7,7 @@ import { type Credential, type OAuthCredential, Secret } from '../../src/credent
 import { openClawAuthProfilesFormat } from '../../src/formats/openclaw-auth-profiles.ts'
 import { piAuthJsonFormat } from '../../src/formats/pi-auth-json.ts'
 import { fileBackend } from '../../src/store/file.ts'
+import { outlasting } from '../../src/store/file-lock.ts'
 import { systemFiles } from '../../src/store/file-operations.ts'
 import { type CredentialStore, openStore } from '../../src/store/store.ts'
 
@@ -322,6 +323,15 @@ describe("a store in OpenClaw's auth-profiles.json", () => {
 })
 
 describe('the lock of a file that another program refreshes under', () => {
+  it('is waited for until a holder that died without a record is gone, where that is within a minute', () => {
+    const [pi = 0, openClaw = 0] = [piAuthJsonFormat, openClawAuthProfilesFormat].map(
+      ({ refreshLock }) => refreshLock?.staleMs,
+    )
+    expect(outlasting(pi)).toBeGreaterThan(pi + 5_000)
+    expect(outlasting(openClaw)).toBeLessThan(60_000)
+    expect(outlasting(10_000)).toBe(20_000)
+  })
+
   it('stays ours for as long as it is held, whatever the file system makes of its time', async () => {
     await writeFile(path, piFile)
     const files = {
