@@ -7,6 +7,15 @@ export const about = 'a holder is killed with SIGKILL: how long until somebody e
 export async function* tables(bench) {
   const rounds = bench.rounds(20, 3)
   const stage = await setStage(bench)
+  try {
+    yield* leaseTables(bench, stage, rounds)
+  } finally {
+    await stage.close()
+  }
+  yield await lockTable(bench, rounds)
+}
+
+async function* leaseTables(bench, stage, rounds) {
   const beside = await stage.client()
   yield {
     title: 'A lease holder dies before it sends: from the kill to the token of another process',
@@ -28,8 +37,6 @@ export async function* tables(bench) {
       await bench.peers.contender('proper-lockfile', () => ({ name: 'by hand', sample: () => lockTakenByHand(stage) })),
     ],
   }
-  await stage.close()
-  yield await lockTable(bench, rounds)
 }
 
 async function leaseTaken(stage, beside) {
