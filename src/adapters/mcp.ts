@@ -110,7 +110,7 @@ export class McpServers {
     })
   }
 
-  /** Lets refreshes that have been sent finish and be saved. Does not close the store. */
+  /** Lets refreshes that have been sent finish and be saved. Does not close the store. Rejects as `TokenBroker.close`. */
   async close(): Promise<void> {
     await Promise.all(this.#known.map(({ broker }) => broker.close()))
   }

@@ -102,7 +102,7 @@ export interface OpenClawAuthMethod<M> {
   kind: 'oauth' | 'custom'
   /** Logs in, or takes the login that is stored. Rejects with what `TokenBroker.authorize` rejects with. */
   run(context: OpenClawAuthContext): Promise<OpenClawAuthResult<M>>
-  /** Null after `runtime.exit`. */
+  /** Null after `runtime.exit`, which every AuthkeepError ends in; rejects with whatever is none. */
   runNonInteractive<C extends object>(context: OpenClawNonInteractiveContext<C>): Promise<C | null>
 }
 
@@ -140,7 +140,7 @@ export interface OpenClawProvider<M> {
   classifyFailoverReason(context: OpenClawFailureContext): undefined
   /**
    * Answers at once and sends nothing: whatever fails while OpenClaw refreshes, and also its death, costs it the
-   * profile. The token is seen to where it is needed.
+   * profile. Never rejects: the token is seen to where it is needed.
    */
   refreshOAuth<T extends OpenClawCredential>(credential: T): Promise<T>
 }

@@ -38,13 +38,19 @@ export interface PiOperationOptions {
   signal?: AbortSignal
 }
 
-/** The `CredentialStore` of `@earendil-works/pi-ai`, 0.80.8 and later. */
+/**
+ * The `CredentialStore` of `@earendil-works/pi-ai`, 0.80.8 and later. Every method rejects with `store_corrupt`,
+ * `store_failed` or `store_busy` when the store cannot be read or written, and with the reason of a signal.
+ */
 export interface PiCredentialStore {
   /** What is stored, perhaps expired; never a refresh token. Sends nothing. */
   read(providerId: string, options?: PiOperationOptions): Promise<PiCredential | undefined>
   /** Every login that is stored, without secrets, as a provider id of pi and a type. Sends nothing. */
   list(options?: PiOperationOptions): Promise<readonly { providerId: string; type: PiCredential['type'] }[]>
-  /** Runs `change` where nobody else in any process does, and resolves with what is stored afterwards. */
+  /**
+   * Runs `change` where nobody else in any process does, and resolves with what is stored afterwards. Rejects with what
+   * `change` rejects with, and for a login that the broker serves as `TokenBroker.getToken`.
+   */
   modify(providerId: string, change: PiChange, options?: PiOperationOptions): Promise<PiCredential | undefined>
   /** Forgets a login, here only. */
   delete(providerId: string, options?: PiOperationOptions): Promise<void>

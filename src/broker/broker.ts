@@ -32,7 +32,7 @@ import type { Validation } from './validate.ts'
 
 /** One target's token, for clients that want to be given an object to ask. */
 export interface TokenSource {
-  /** As `TokenBroker.getToken`, for the target that the source was made for. */
+  /** As `TokenBroker.getToken`, for the target that the source was made for; rejects with the same. */
   getToken(options?: GetTokenOptions): Promise<AccessToken>
 }
 
@@ -313,7 +313,12 @@ export class TokenBroker {
     return validateStored({ credential, decision, requirement, provider }, { fetch: this.#fetch, now })
   }
 
-  /** What would be done about a target now, by which credential, and why; and why every other one would not serve. */
+  /**
+   * What would be done about a target now, by which credential, and why; and why every other one would not serve. Sends
+   * nothing and changes nothing.
+   *
+   * @throws AuthkeepError `provider_unknown`, store errors. A URL that no provider declares is explained, too
+   */
   async explain(target: Target, options: Pick<GetTokenOptions, 'account' | 'method'> = {}): Promise<Explanation> {
     this.#assertOpen()
     const [{ explainRoutes, explainUnknown }, { routesAround }] = await Promise.all([
@@ -401,7 +406,11 @@ export class TokenBroker {
     return describeCredential(stored)
   }
 
-  /** Lets refreshes that have been sent finish and be saved. Does not close the store. */
+  /**
+   * Lets refreshes that have been sent finish and be saved. Does not close the store.
+   *
+   * @throws AuthkeepError `store_failed`, `store_busy` where a new refresh token could not be saved
+   */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#watch[Symbol.dispose]()

@@ -26,8 +26,8 @@ export interface Refusal {
 }
 
 /**
- * Reads what a refusal says, from its challenges first and where they are silent from its body: a JSON `error` and
- * `scope`, or a message that says "Missing scopes: a, b". Pure; nothing that a server sends makes it throw, and what
+ * Reads what a refusal says, from its challenges first (RFC 9110 §11.6.1; RFC 6750 §3) and where they are silent from its
+ * body: a JSON `error` and `scope`, or a message that says "Missing scopes: a, b". Pure; nothing that a server sends makes it throw, and what
  * cannot be read is left out.
  */
 export function readChallenges(headers: Headers, body = ''): Refusal {

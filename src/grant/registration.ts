@@ -77,7 +77,8 @@ export async function registerClient(
 }
 
 /**
- * The document of a client whose id is a URL (OAuth Client ID Metadata Document), to be published at that URL.
+ * The document of a client whose id is a URL (draft-ietf-oauth-client-id-metadata-document §4), to be published at that
+ * URL.
  *
  * @throws TypeError for a URL that cannot be a client id
  */

@@ -43,10 +43,10 @@ export interface StoreBackend {
    */
   commit(changes: readonly Change[]): Promise<CommitResult>
 
-  /** Every key, in no particular order. */
+  /** Every key, in no particular order. Rejects as `read`. */
   keys(): Promise<readonly string[]>
 
-  /** Resolves when the key has another revision than `since`, or after `timeoutMs`. A hint, never a proof. */
+  /** Resolves when the key has another revision than `since`, or after `timeoutMs`. A hint, never a proof. Rejects as `read`. */
   waitForChange(key: string, since: string | null, timeoutMs: number): Promise<void>
 
   /** Waits for commits under way; afterwards every method rejects. */

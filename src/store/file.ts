@@ -32,18 +32,24 @@ export interface FileBackendOptions {
   readonly owner?: Owner
 }
 
-/** A backend that keeps one file, and can say how that file is. */
+/**
+ * A backend that keeps one file, and can say how that file is. Every method rejects with `store_failed` when the file
+ * cannot be read or written, those that write also with `store_busy`; an error changes nothing.
+ */
 export interface FileBackend extends VersionedBackend {
   readonly path: string
   /** Where the file really is, symbolic links followed. */
   readonly target: string
   /** How the file and its second copy are. Changes nothing. */
   verify(): Promise<StoreReport>
-  /** Brings a damaged file back; with `startEmpty`, also where nothing is left to bring back. */
+  /**
+   * Brings a damaged file back; with `startEmpty`, also where nothing is left to bring back. Else that rejects with
+   * `store_corrupt`.
+   */
   recover(options?: { startEmpty?: boolean }): Promise<StoreReport>
   /** Older states that can be gone back to, newest first. */
   backups(): Promise<readonly Backup[]>
-  /** Brings the entries of an older state back. */
+  /** Brings the entries of an older state back. Rejects with a TypeError for an id that `backups` does not list. */
   restore(id: string): Promise<StoreReport>
   /** Other values for the entries of older states; the names stay. */
   rewriteOlder(change: (key: string, value: JsonObject) => Promise<JsonObject>): Promise<void>

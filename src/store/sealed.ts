@@ -18,9 +18,11 @@ export interface KeyProvider {
   /**
    * A key that is none of `known`: a new one, or one that an operator has put there. Its id is never used again for
    * another key. `wrapped` is kept with the store, and must be of no use to who has only that.
+   *
+   * @throws AuthkeepError `keychain_unavailable` where it cannot be asked
    */
   create(known: ReadonlySet<string>): Promise<NewKey>
-  /** Takes back what `create` has made, when another process was first. */
+  /** Takes back what `create` has made, when another process was first. Rejects as `create`. */
   discard?(id: string): Promise<void>
 }
 
@@ -77,7 +79,10 @@ export interface KeyReport {
   readonly entries: number
 }
 
-/** A backend whose secrets are sealed. */
+/**
+ * A backend whose secrets are sealed. Every method rejects with `key_missing`, `keychain_unavailable`, `store_corrupt`,
+ * and with what the backend under it rejects with.
+ */
 export interface Sealed {
   /** Seals with the current key whatever is in the clear, or sealed with another one; older states, too. */
   sealAll(): Promise<KeyReport>

@@ -126,7 +126,10 @@ export function severalKeys(first: KeyProvider, ...others: readonly KeyProvider[
   }
 }
 
-/** Wraps keys so that what comes of it may lie with the store: a key management service, for one. */
+/**
+ * Wraps keys so that what comes of it may lie with the store: a key management service, for one. What a method rejects
+ * with reaches the caller of the store as it is, and nothing has been changed.
+ */
 export interface Wrapping {
   /** For people. */
   readonly name: string

@@ -54,6 +54,8 @@ export interface OpenStoreOptions {
 /**
  * Opens the store of credentials. Reads nothing yet: a file that is missing is an empty store, and one that is damaged
  * shows at the first use.
+ *
+ * @throws TypeError for a backend together with what is for files
  */
 export async function openStore(options: OpenStoreOptions = {}): Promise<CredentialStore> {
   const { backend, path, format, backups } = options
